@@ -1,0 +1,2 @@
+Console.WriteLine("varlen");
+return 0;
