@@ -1,0 +1,155 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Varlen.Ops;
+
+namespace Varlen.Backends.Cpu;
+
+internal sealed unsafe partial class CpuBackend : ICopyKernels
+{
+    public void Copy(Tensor source, Tensor destination, bool accumulate)
+    {
+        if (source.Count == 0) return;
+        var loop = new StridedLoop(source.Shape.Dimensions, source.Strides, destination.Strides);
+        switch (source.DType)
+        {
+            case DType.Float64: CopyFrom<double>(source, destination, accumulate, loop); break;
+            case DType.Float32: CopyFrom<float>(source, destination, accumulate, loop); break;
+            case DType.BFloat16: CopyFrom<BFloat16>(source, destination, accumulate, loop); break;
+            case DType.Float16: CopyFrom<Half>(source, destination, accumulate, loop); break;
+            case DType.Int32: CopyFrom<int>(source, destination, accumulate, loop); break;
+            case DType.Int64: CopyFrom<long>(source, destination, accumulate, loop); break;
+            case DType.Bool: CopyFrom<bool>(source, destination, accumulate, loop); break;
+        }
+    }
+
+    public void Fill(Tensor destination, double value)
+    {
+        if (destination.Count == 0) return;
+        // One element, read again and again through strides of zero.
+        using Tensor constant = Tensor.AllocateUntracked([], destination.DType, destination.Device);
+        switch (destination.DType)
+        {
+            case DType.Float64: *constant.Data<double>() = value; break;
+            case DType.Float32: *constant.Data<float>() = (float)value; break;
+            case DType.BFloat16: *constant.Data<BFloat16>() = (BFloat16)value; break;
+            case DType.Float16: *constant.Data<Half>() = (Half)value; break;
+            case DType.Int32: *constant.Data<int>() = (int)value; break;
+            case DType.Int64: *constant.Data<long>() = (long)value; break;
+            case DType.Bool: *constant.Data<bool>() = value != 0; break;
+        }
+        using Tensor spread = constant.UntrackedView(destination.Shape, new long[destination.Shape.Rank], 0);
+        Copy(spread, destination, accumulate: false);
+    }
+
+    private void CopyFrom<TSource>(Tensor source, Tensor destination, bool accumulate, StridedLoop loop) where TSource : unmanaged
+    {
+        switch (destination.DType)
+        {
+            case DType.Float64: Run<double>(); break;
+            case DType.Float32: Run<float>(); break;
+            case DType.BFloat16: Run<BFloat16>(); break;
+            case DType.Float16: Run<Half>(); break;
+            case DType.Int32: Run<int>(); break;
+            case DType.Int64: Run<long>(); break;
+            case DType.Bool: Run<bool>(); break;
+        }
+
+        void Run<TDestination>() where TDestination : unmanaged
+        {
+            var rows = new CopyRows<TSource, TDestination>
+            {
+                Source = source.Data<TSource>(),
+                Destination = destination.Data<TDestination>(),
+                Loop = loop,
+                Accumulate = accumulate,
+            };
+            Team.For(loop.Blocks, ref rows, loop.Workers);
+        }
+    }
+
+    private struct CopyRows<TSource, TDestination> : IParallelItems where TSource : unmanaged where TDestination : unmanaged
+    {
+        public TSource* Source;
+        public TDestination* Destination;
+        public StridedLoop Loop;
+        public bool Accumulate;
+
+        public readonly void Invoke(long block, int worker)
+        {
+            long first = block * Loop.RowsPerBlock, end = Math.Min(Loop.Rows, first + Loop.RowsPerBlock);
+            for (long row = first; row < end; row++)
+            {
+                (long s, long d) = Loop.RowStart(row);
+                Row(Source + s, Destination + d);
+            }
+        }
+
+        private readonly void Row(TSource* source, TDestination* destination)
+        {
+            long n = Loop.Inner, ss = Loop.SourceStride, ds = Loop.DestinationStride;
+            if (ss == 1 && ds == 1)
+            {
+                if (typeof(TSource) == typeof(TDestination) && !Accumulate)
+                {
+                    NativeMemory.Copy(source, destination, (nuint)(n * sizeof(TSource)));
+                    return;
+                }
+                if (typeof(TSource) == typeof(float) && typeof(TDestination) == typeof(float))
+                {
+                    AddRow((float*)source, (float*)destination, n);
+                    return;
+                }
+            }
+            if (ss == 0 && ds == 1 && !Accumulate && typeof(TSource) == typeof(TDestination))
+            {
+                new Span<TDestination>(destination, checked((int)n)).Fill(*(TDestination*)source);
+                return;
+            }
+            for (long i = 0; i < n; i++)
+                destination[i * ds] = Accumulate
+                    ? Element.FromDouble<TDestination>(Element.ToDouble(destination[i * ds]) + Element.ToDouble(source[i * ss]))
+                    : Element.Convert<TSource, TDestination>(source[i * ss]);
+        }
+
+        private static void AddRow(float* source, float* destination, long n)
+        {
+            long i = 0;
+            for (; i <= n - Vector<float>.Count; i += Vector<float>.Count)
+                (Vector.Load(source + i) + Vector.Load(destination + i)).Store(destination + i);
+            for (; i < n; i++) destination[i] += source[i];
+        }
+    }
+}
+
+/// <summary>Conversions between element types, inlined for each pair.</summary>
+internal static class Element
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TDestination Convert<TSource, TDestination>(TSource value) where TSource : unmanaged where TDestination : unmanaged
+        => typeof(TSource) == typeof(TDestination) ? Unsafe.BitCast<TSource, TDestination>(value) : FromDouble<TDestination>(ToDouble(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static double ToDouble<T>(T value) where T : unmanaged
+    {
+        if (typeof(T) == typeof(double)) return Unsafe.BitCast<T, double>(value);
+        if (typeof(T) == typeof(float)) return Unsafe.BitCast<T, float>(value);
+        if (typeof(T) == typeof(BFloat16)) return Unsafe.BitCast<T, BFloat16>(value);
+        if (typeof(T) == typeof(Half)) return (double)Unsafe.BitCast<T, Half>(value);
+        if (typeof(T) == typeof(int)) return Unsafe.BitCast<T, int>(value);
+        if (typeof(T) == typeof(long)) return Unsafe.BitCast<T, long>(value);
+        return Unsafe.BitCast<T, bool>(value) ? 1 : 0;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T FromDouble<T>(double value) where T : unmanaged
+    {
+        if (typeof(T) == typeof(double)) return Unsafe.BitCast<double, T>(value);
+        if (typeof(T) == typeof(float)) return Unsafe.BitCast<float, T>((float)value);
+        if (typeof(T) == typeof(BFloat16)) return Unsafe.BitCast<BFloat16, T>((BFloat16)value);
+        if (typeof(T) == typeof(Half)) return Unsafe.BitCast<Half, T>((Half)value);
+        if (typeof(T) == typeof(int)) return Unsafe.BitCast<int, T>((int)value);
+        if (typeof(T) == typeof(long)) return Unsafe.BitCast<long, T>((long)value);
+        return Unsafe.BitCast<bool, T>(value != 0);
+    }
+}
