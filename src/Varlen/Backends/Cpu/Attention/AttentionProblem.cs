@@ -15,7 +15,10 @@ internal unsafe struct AttentionOperand
     public bool Accumulate;
 }
 
-/// <summary>A boolean (true = attend) or additive mask over [batch, head, query, key]; a broadcast dimension has stride 0.</summary>
+/// <summary>
+/// A boolean (true = attend) or additive mask over [batch, query head, query token, key token]; a broadcast dimension has stride 0.
+/// Tokens are counted as in the operands: from the sequence's start when dense, through all sequences when packed.
+/// </summary>
 internal unsafe struct AttentionMask
 {
     public void* Data;
@@ -53,4 +56,11 @@ internal unsafe struct AttentionProblem
     public ulong DropoutSeed;
     public long DropoutStep;
     public int DropoutLayer;
+
+    /// <summary>The alignment's d for one sequence.</summary>
+    public readonly int Shift(in AttentionSequence sequence)
+        => Alignment == AttentionAlignment.BottomRight ? sequence.KeyLength - sequence.QueryLength : 0;
+
+    /// <summary>Whether every query sees every key of its sequence.</summary>
+    public readonly bool SeesAll => Window.IsFull && Mask.Data == null;
 }
