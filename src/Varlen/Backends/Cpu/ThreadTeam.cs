@@ -72,6 +72,7 @@ internal sealed unsafe class ThreadTeam : IDisposable
     [SuppressMessage("Design", "CA1031", Justification = "A worker's exception is rethrown on the caller.")]
     public void Run<TBody>(ref TBody body, int limit = int.MaxValue) where TBody : struct, IParallelBody
     {
+        ObjectDisposedException.ThrowIf(_stop, this);
         int workers = Math.Min(Size, limit);
         if (workers <= 1 || t_inside || !_busy.TryEnter())
         {
@@ -92,8 +93,7 @@ internal sealed unsafe class ThreadTeam : IDisposable
             try { body.Invoke(0, workers); }
             catch (Exception e) { Fail(e); }
             t_inside = false;
-            var wait = new SpinWait();
-            while (Volatile.Read(ref _running) != 0) wait.SpinOnce(sleep1Threshold: -1);
+            for (int spin = 0; Volatile.Read(ref _running) != 0; spin++) Pause(spin);
             _failure?.Throw();
         }
         finally
@@ -121,12 +121,12 @@ internal sealed unsafe class ThreadTeam : IDisposable
             _barrierPhase = phase + 1;
             return;
         }
-        var wait = new SpinWait();
-        while (_barrierPhase == phase && _failure is null) wait.SpinOnce(sleep1Threshold: -1);
+        for (int spin = 0; _barrierPhase == phase && Volatile.Read(ref _failure) is null; spin++) Pause(spin);
     }
 
     public void Dispose()
     {
+        if (_stop) return;
         _stop = true;
         Interlocked.Exchange(ref _job, Next(0));
         foreach (SemaphoreSlim wake in _wake) wake.Release();
@@ -136,6 +136,16 @@ internal sealed unsafe class ThreadTeam : IDisposable
 
     private static void InvokeBody<TBody>(void* body, int worker, int workers) where TBody : struct, IParallelBody
         => Unsafe.AsRef<TBody>(body).Invoke(worker, workers);
+
+    /// <summary>
+    /// Waits for workers that are running. Even steps, so that the end is seen at once, where <see cref="SpinWait"/> would double
+    /// its pauses; after a while the thread yields, in case the one it waits for needs this core.
+    /// </summary>
+    private static void Pause(int spin)
+    {
+        if (spin < SpinsBeforePark || (spin & 15) != 0) Thread.SpinWait(1);
+        else Thread.Yield();
+    }
 
     private long Next(int workers) => (((_job >> 16) + 1) << 16) | (uint)workers;
 
