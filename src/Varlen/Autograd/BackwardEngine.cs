@@ -22,7 +22,6 @@ internal static class BackwardEngine
         // Nodes let go of their inputs as they finish; what has not run yet must survive that.
         foreach (GradientNode node in nodes)
             foreach (GradientSlot output in node.Outputs) output.Retain();
-        Seed(root, slot, gradient);
         using var pass = new BackwardPass();
         var leaves = new HashSet<GradientSlot>();
         if (slot.IsLeaf) leaves.Add(slot);
