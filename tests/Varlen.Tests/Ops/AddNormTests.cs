@@ -1,0 +1,103 @@
+using Varlen.Autograd;
+using Xunit;
+using F = Varlen.Nn.Functional;
+
+namespace Varlen.Tests.Ops;
+
+public sealed class AddNormTests
+{
+    [Theory]
+    [InlineData(0, 4, true)]
+    [InlineData(1, 1, true)]
+    [InlineData(3, 5, false)]
+    [InlineData(2, 67, true)]
+    [InlineData(70, 3, false)]
+    public void GradientsMatchFiniteDifferences(int rows, int features, bool centered)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Tensor[] Inputs() => [Tensor.Randn([rows, features], 1, DType.Float64), Tensor.Randn([rows, features], 2, DType.Float64), Tensor.Randn([features], 3, DType.Float64)];
+        // Both results, and each one alone: then the other brings no gradient.
+        GradCheck.RunAll(x => { (Tensor sum, Tensor normed) = Run(x); return [sum, normed]; }, Inputs());
+        GradCheck.Run(x => Run(x).Normed, Inputs());
+        GradCheck.Run(x => Run([x[0], x[1], Tensor.Ones([features], DType.Float64)]).Sum, Inputs()[..2]);
+
+        (Tensor Sum, Tensor Normed) Run(Tensor[] x) => centered ? F.AddLayerNorm(x[0], x[1], x[2]) : F.AddRmsNorm(x[0], x[1], x[2]);
+    }
+
+    [Fact]
+    public void OneTensorMayBeBothSummands()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        GradCheck.RunAll(
+            x =>
+            {
+                Tensor inner = F.RmsNorm(x[0], x[1]);
+                (Tensor sum, Tensor normed) = F.AddLayerNorm(inner, inner, x[1], x[2]);
+                return [sum, normed];
+            },
+            [Tensor.Randn([4, 7], 1, DType.Float64), Tensor.Randn([7], 2, DType.Float64), Tensor.Randn([7], 3, DType.Float64)]);
+    }
+
+    [Fact]
+    public void SlicesOfOneTensorMayBeTheSummands()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        GradCheck.RunAll(
+            x =>
+            {
+                Tensor[] halves = F.RmsNorm(x[0], x[1]).Chunk(2);
+                (Tensor sum, Tensor normed) = F.AddRmsNorm(halves[0], halves[1], null);
+                return [sum, normed, halves[0]];
+            },
+            [Tensor.Randn([4, 6], 1, DType.Float64), Tensor.Randn([6], 2, DType.Float64)]);
+    }
+
+    [Theory]
+    [InlineData(DType.Float64)]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void EqualsAdditionThenNormBitForBit(DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Tensor a = Tensor.Randn([33, 131], 1, dtype), b = Tensor.Randn([33, 131], 2, dtype), w = Tensor.Randn([131], 3, dtype), shift = Tensor.Randn([131], 4, dtype);
+        double[] sums = [.. a.ToArray<double>().Zip(b.ToArray<double>(), (x, y) => dtype == DType.Float64 ? x + y : (float)x + (float)y)];
+        Tensor sum = Tensor.From(sums, [33, 131]).To(dtype: dtype);
+        (Tensor layerSum, Tensor layer) = F.AddLayerNorm(a, b, w, shift);
+        (Tensor rmsSum, Tensor rms) = F.AddRmsNorm(a, b, w);
+        Numeric.AssertSameBits(sum, layerSum);
+        Numeric.AssertSameBits(sum, rmsSum);
+        Numeric.AssertSameBits(F.LayerNorm(sum, w, shift), layer);
+        Numeric.AssertSameBits(F.RmsNorm(sum, w), rms);
+    }
+
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    public void AResidualStreamIsOneGradientBuffer(DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Tensor[] w = [.. Enumerable.Range(0, 7).Select(i => Tensor.Randn([24], (ulong)i, dtype, requiresGrad: true))];
+        Tensor first = Tensor.Randn([6, 24], 8, dtype, requiresGrad: true), second = Tensor.Randn([6, 24], 9, dtype, requiresGrad: true);
+        (Tensor residual, Tensor normed) = F.AddLayerNorm(F.RmsNorm(first, w[0]), F.RmsNorm(second, w[1]), w[2]);
+        (residual, normed) = F.AddLayerNorm(residual, F.RmsNorm(normed, w[3]), w[4]);
+        (_, normed) = F.AddLayerNorm(residual, F.RmsNorm(normed, w[5]), w[6]);
+        (long buffers, long copies, long fills, long adds) = (GradientStatistics.Buffers, GradientStatistics.Copies, GradientStatistics.ZeroFills, GradientStatistics.StandaloneAdds);
+        normed.Backward(Tensor.Randn([6, 24], 10, dtype));
+        Assert.Equal(0, GradientStatistics.Copies - copies);
+        Assert.Equal(0, GradientStatistics.ZeroFills - fills);
+        Assert.Equal(0, GradientStatistics.StandaloneAdds - adds);
+        // The leaves' nine, the last result's, which becomes the residual stream's, and that of each branch's input.
+        Assert.Equal(9 + 1 + 2, GradientStatistics.Buffers - buffers);
+    }
+
+    [Fact]
+    public void RefusesSummandsThatDiffer()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        var e = Assert.Throws<ArgumentException>(() => F.AddLayerNorm(Tensor.Ones([2, 3]), Tensor.Ones([3])));
+        Assert.Contains("AddLayerNorm: shape [3] does not fit residual [2, 3]", e.Message, StringComparison.Ordinal);
+        Assert.Equal("pending", e.ParamName);
+        Assert.Equal("pending", Assert.Throws<ArgumentException>(() => F.AddRmsNorm(Tensor.Ones([2, 3]), Tensor.Ones([2, 3], DType.Float16), null)).ParamName);
+    }
+}
