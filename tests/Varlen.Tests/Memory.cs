@@ -7,7 +7,11 @@ namespace Varlen.Tests;
 internal static class Memory
 {
     [ModuleInitializer]
-    internal static void PoisonNewMemory() => MemoryDiagnostics.PoisonNewMemory = true;
+    internal static void PoisonNewMemory()
+    {
+        MemoryDiagnostics.PoisonNewMemory = true;
+        MemoryDiagnostics.TraceAllocations = Environment.GetEnvironmentVariable("VARLEN_TEST_TRACE") == "1";
+    }
 
     /// <summary>Runs an action twice and asserts that it leaves no tensor storage behind, not even for the garbage collector.</summary>
     public static void AssertReleasesAll(Action action)
@@ -18,7 +22,7 @@ internal static class Memory
         action();
         Assert.Equal(live, MemoryDiagnostics.LiveCount);
         Collect();
-        Assert.Equal(leaked, MemoryDiagnostics.LeakedCount);
+        Assert.True(leaked == MemoryDiagnostics.LeakedCount, $"{MemoryDiagnostics.LeakedCount - leaked} storages leaked (VARLEN_TEST_TRACE=1 tells where they were made) {string.Join("\n", MemoryDiagnostics.Leaks)}");
     }
 
     private static void Collect()

@@ -5,10 +5,27 @@ namespace Varlen;
 /// two sequences (see <see cref="AttentionAlignment"/>). A negative bound is infinite. Both bounds are inclusive, so
 /// <c>(W, 0)</c> is the W previous keys and the query's own: W + 1 keys.
 /// </summary>
-/// <param name="Left">Keys before the aligned one that are visible; negative for all.</param>
-/// <param name="Right">Keys after the aligned one that are visible; negative for all.</param>
-public readonly record struct AttentionWindow(int Left, int Right)
+/// <remarks>The default value sees every key.</remarks>
+public readonly record struct AttentionWindow
 {
+    // One more than the bound, 0 for infinite, so that the default value is the full window.
+    private readonly uint _left, _right;
+
+    /// <summary>Makes a window.</summary>
+    /// <param name="left">Keys before the aligned one that are visible; negative for all.</param>
+    /// <param name="right">Keys after the aligned one that are visible; negative for all.</param>
+    public AttentionWindow(int left, int right)
+    {
+        _left = (uint)(Math.Max(-1L, left) + 1);
+        _right = (uint)(Math.Max(-1L, right) + 1);
+    }
+
+    /// <summary>Keys before the aligned one that are visible; -1 for all.</summary>
+    public int Left => (int)(_left - 1L);
+
+    /// <summary>Keys after the aligned one that are visible; -1 for all.</summary>
+    public int Right => (int)(_right - 1L);
+
     /// <summary>Every key: (-1, -1).</summary>
     public static AttentionWindow Full => new(-1, -1);
 
@@ -40,6 +57,9 @@ public readonly record struct AttentionWindow(int Left, int Right)
         long end = Right < 0 ? keys : Math.Clamp(center + Right + 1, 0, keys);
         return ((int)first, (int)Math.Max(first, end));
     }
+
+    /// <summary>For example "(-1, 0)".</summary>
+    public override string ToString() => $"({Left}, {Right})";
 }
 
 /// <summary>How a query sequence lines up with a key sequence of another length.</summary>

@@ -6,6 +6,7 @@ namespace Varlen;
 /// <summary>Counts of tensor memory over the whole process. Counting costs an interlocked addition per tensor.</summary>
 public static class MemoryDiagnostics
 {
+    private static readonly System.Collections.Concurrent.ConcurrentQueue<string> LeakTraces = new();
     private static long s_liveBytes, s_peakBytes, s_liveCount, s_leakedCount, s_leakedBytes;
 
     /// <summary>Bytes of tensor storage in use.</summary>
@@ -22,6 +23,12 @@ public static class MemoryDiagnostics
 
     /// <summary>Bytes of the storages in <see cref="LeakedCount"/>.</summary>
     public static long LeakedBytes => Interlocked.Read(ref s_leakedBytes);
+
+    /// <summary>Remembers where each storage is made, at the price of a stack trace per tensor, so that <see cref="Leaks"/> can tell. Off at first.</summary>
+    public static bool TraceAllocations { get; set; }
+
+    /// <summary>Where the leaked storages were made: stack traces, of those that were made while <see cref="TraceAllocations"/> was on.</summary>
+    public static IReadOnlyCollection<string> Leaks => LeakTraces;
 
     /// <summary>Fills new CPU storage with NaN bits, so that a kernel which reads what it never wrote is found out. Used by tests.</summary>
     internal static bool PoisonNewMemory { get; set; }
@@ -45,8 +52,9 @@ public static class MemoryDiagnostics
         Interlocked.Add(ref s_liveBytes, -bytes);
     }
 
-    internal static void Leaked(long bytes)
+    internal static void Leaked(long bytes, string? madeAt)
     {
+        if (madeAt is not null) LeakTraces.Enqueue(madeAt);
         Freed(bytes);
         Interlocked.Increment(ref s_leakedCount);
         Interlocked.Add(ref s_leakedBytes, bytes);

@@ -12,6 +12,7 @@ internal class Storage
     private static readonly ConcurrentQueue<(Allocator Allocator, nint Pointer, long Bytes)> Orphans = new();
 
     private readonly Allocator _allocator;
+    private readonly string? _madeAt = MemoryDiagnostics.TraceAllocations ? Environment.StackTrace : null;
     private int _references = 1;
 
     public Storage(Backend backend, long bytes)
@@ -28,7 +29,7 @@ internal class Storage
     {
         // No device call on the finalizer's thread: the block waits for the next allocation.
         if (Pointer == 0) return;
-        MemoryDiagnostics.Leaked(Bytes);
+        MemoryDiagnostics.Leaked(Bytes, _madeAt);
         Orphans.Enqueue((_allocator, Pointer, Bytes));
     }
 

@@ -67,6 +67,7 @@ public sealed partial class Tensor
 
     internal Tensor UntrackedCopy(DType dtype, Device device)
     {
+        _ = Storage;
         // Converted where the elements are, then moved as one dense block.
         Tensor dense = AllocateUntracked(Shape, dtype, Device);
         ElementwiseCopy.Copy(this, dense, accumulate: false);

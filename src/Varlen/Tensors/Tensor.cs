@@ -92,8 +92,8 @@ public sealed partial class Tensor : IDisposable
 
     internal bool IsKept { get; private set; }
 
-    /// <summary>Set while a scope hands this tensor to its parent.</summary>
-    internal bool IsReturning { get; set; }
+    /// <summary>Depth of the scope that last handed this tensor to its parent; deeper than any scope that still tracks it.</summary>
+    internal int ReturningFrom { get; set; }
 
     internal void Release(string by)
     {

@@ -19,14 +19,14 @@ public readonly ref struct TensorScope : IDisposable
     [ThreadStatic] private static List<Tensor>? t_live;
     [ThreadStatic] private static int t_depth;
 
-    private readonly int _mark;
+    private readonly int _mark, _depth;
     private readonly string _name;
 
     private TensorScope(string name)
     {
         _mark = (t_live ??= []).Count;
         _name = name;
-        t_depth++;
+        _depth = ++t_depth;
     }
 
     /// <summary>Opens a scope on the calling thread.</summary>
@@ -42,20 +42,19 @@ public readonly ref struct TensorScope : IDisposable
 
     /// <summary>Hands a result to the enclosing scope: it survives this one. Without an enclosing scope its receiver owns it.</summary>
     /// <typeparam name="T">A tensor, a tuple of tensors, or an <see cref="ITensorBundle"/>; other values pass through.</typeparam>
-    [System.Diagnostics.CodeAnalysis.SuppressMessage("Performance", "CA1822", Justification = "Reads as what it is: this scope returns a value.")]
     public T Return<T>(T value)
     {
         switch (value)
         {
-            case Tensor tensor: tensor.IsReturning = true; break;
+            case Tensor tensor: tensor.ReturningFrom = _depth; break;
             case ITensorBundle bundle:
-                foreach (Tensor? tensor in bundle.Tensors) tensor?.IsReturning = true;
+                foreach (Tensor? tensor in bundle.Tensors) tensor?.ReturningFrom = _depth;
                 break;
             case ITuple tuple:
-                for (int i = 0; i < tuple.Length; i++) (tuple[i] as Tensor)?.IsReturning = true;
+                for (int i = 0; i < tuple.Length; i++) (tuple[i] as Tensor)?.ReturningFrom = _depth;
                 break;
             case IEnumerable<Tensor> tensors:
-                foreach (Tensor tensor in tensors) tensor.IsReturning = true;
+                foreach (Tensor tensor in tensors) tensor.ReturningFrom = _depth;
                 break;
         }
         return value;
@@ -71,9 +70,8 @@ public readonly ref struct TensorScope : IDisposable
         {
             Tensor tensor = live[i];
             if (tensor.IsReleased || tensor.IsKept) continue;
-            if (tensor.IsReturning)
+            if (tensor.ReturningFrom == _depth)
             {
-                tensor.IsReturning = false;
                 if (t_depth > 0) live[kept++] = tensor;
             }
             else

@@ -1,0 +1,86 @@
+using Varlen.Autograd;
+
+namespace Varlen.Ops;
+
+/// <summary>
+/// One checked attention call. Operands are packed, [tokens, heads, dim] with layouts, or dense, [batch, heads, tokens, dim] without;
+/// kernels see both through strides.
+/// </summary>
+/// <param name="Query">Layout of the queries; null when dense.</param>
+/// <param name="Key">Layout of the keys; null when dense.</param>
+/// <param name="Options">Window, alignment and score options.</param>
+/// <param name="Scale">The scale in force.</param>
+/// <param name="MaskShape">Broadcast shape [batch, heads, queries, keys] of the dense mask, if there is one.</param>
+internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key, AttentionOptions Options, double Scale, Shape? MaskShape = null)
+{
+    public bool IsDense => Query is null;
+}
+
+internal interface IAttentionKernels
+{
+    void AttentionForward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse);
+
+    void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
+        Tensor? outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient);
+}
+
+/// <summary>What packed and dense attention share: recording and argument checks.</summary>
+internal static class Attention
+{
+    public const int MaxHeadDim = 256;
+
+    /// <summary>Runs and records a checked call. The log-sum-exp is the second result and differentiable.</summary>
+    public static (Tensor Output, Tensor Lse) Run(string op, AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Shape lseShape)
+    {
+        var kernels = Op.Require<IAttentionKernels>(op, query, key, value, mask, call.Options.AlibiSlopes);
+        (query, key, value) = (DenseFeatures(query), DenseFeatures(key), DenseFeatures(value));
+        Tensor output = Op.Like(query);
+        Tensor lse = Tensor.Allocate(lseShape, Op.Accumulator(query.DType), query.Device);
+        kernels.AttentionForward(call, query, key, value, mask, output, lse);
+        Op.RecordAll(op, [output, lse], [query, key, value], [query, key, value, mask, output, lse], pass =>
+            kernels.AttentionBackward(call, pass.Saved(0), pass.Saved(1), pass.Saved(2), call.MaskShape is null ? null : pass.Saved(3), pass.Saved(4), pass.Saved(5),
+                pass.OutputGradient(0), pass.OutputGradient(1), pass.InputGradient(0), pass.InputGradient(1), pass.InputGradient(2)));
+        return (output, lse);
+    }
+
+    public static double CheckOptions(string op, AttentionOptions options, int queryHeads, int headDim)
+    {
+        double scale = options.Scale ?? 1 / Math.Sqrt(Math.Max(1, headDim));
+        Op.Check(double.IsFinite(scale) && scale > 0, op, nameof(AttentionOptions.Scale), $"scale {scale} must be finite and positive");
+        double softcap = options.Softcap ?? 0;
+        Op.Check(double.IsFinite(softcap) && softcap >= 0, op, nameof(AttentionOptions.Softcap), $"softcap {softcap} must be finite and positive, or 0 for none");
+        if (options.AlibiSlopes is { } slopes)
+        {
+            Op.Check(slopes.Shape.Rank == 1 && slopes.Shape[0] == queryHeads, op, nameof(AttentionOptions.AlibiSlopes), $"slopes {slopes.Shape} do not fit {queryHeads} query heads; expected [{queryHeads}]");
+            Op.Check(slopes.DType == DType.Float32 && slopes.IsContiguous, op, nameof(AttentionOptions.AlibiSlopes), $"slopes must be dense Float32, not {slopes.DType}");
+            Op.Check(!slopes.RequiresGrad, op, nameof(AttentionOptions.AlibiSlopes), $"slopes take no gradient; pass slopes.Detach()");
+        }
+        if (options.Dropout is { } dropout)
+        {
+            Op.Check(dropout.Probability is >= 0 and < 1, op, nameof(AttentionDropout.Probability), $"dropout probability {dropout.Probability} is not in [0, 1)");
+            Op.Check(dropout.Layer is >= 0 and < 65536, op, nameof(AttentionDropout.Layer), $"layer {dropout.Layer} is not in [0, 65536)");
+        }
+        return scale;
+    }
+
+    /// <summary>Checks element types, head counts and head dims; heads and dims are the given axes of each operand.</summary>
+    public static void CheckOperands(string op, Tensor query, Tensor key, Tensor value, int rank, int headAxis, string form)
+    {
+        ArgumentNullException.ThrowIfNull(query);
+        ArgumentNullException.ThrowIfNull(key);
+        ArgumentNullException.ThrowIfNull(value);
+        foreach ((Tensor operand, string parameter) in new[] { (query, nameof(query)), (key, nameof(key)), (value, nameof(value)) })
+        {
+            Op.Check(operand.Shape.Rank == rank, op, parameter, $"{parameter} is {operand.Shape}; expected {form}");
+            Op.Check(operand.DType.IsFloatingPoint(), op, parameter, $"{parameter} is {operand.DType}, not a floating-point type");
+            Op.SameType(op, query, operand, parameter);
+        }
+        int headDim = query.Shape[-1], queryHeads = query.Shape[headAxis], keyHeads = key.Shape[headAxis];
+        Op.Check(headDim is >= 1 and <= MaxHeadDim, op, nameof(query), $"head dim {headDim} is not in 1..{MaxHeadDim}");
+        Op.Check(key.Shape[-1] == headDim, op, nameof(key), $"key has head dim {key.Shape[-1]}, query has {headDim}");
+        Op.Check(value.Shape == key.Shape, op, nameof(value), $"value is {value.Shape}, key is {key.Shape}; they must be equal");
+        Op.Check(keyHeads > 0 ? queryHeads % keyHeads == 0 : queryHeads == 0, op, nameof(key), $"key has {keyHeads} heads, query has {queryHeads}; query heads must be a multiple");
+    }
+
+    private static Tensor DenseFeatures(Tensor operand) => operand.Strides[^1] == 1 || operand.Shape[-1] == 1 ? operand : operand.Contiguous();
+}
