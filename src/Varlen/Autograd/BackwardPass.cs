@@ -43,7 +43,9 @@ internal sealed class BackwardPass : IDisposable
     /// </summary>
     public GradientTarget InputGradientOver(int input, int output)
     {
-        if (_node.Inputs[input] is { IsWhole: true } view && OutputGradient(output) is { } gradient && gradient.Storage.GradientOwners == 1 && view.Slot.TryAdopt(gradient))
+        // A value that came in more than once gets several gradients, so none of them may be the memory that the others are read from.
+        if (_node.Inputs[input] is { IsWhole: true } view && Array.TrueForAll(_node.Inputs, other => other == view || other?.Slot != view.Slot)
+            && OutputGradient(output) is { } gradient && gradient.Storage.GradientOwners == 1 && view.Slot.TryAdopt(gradient))
         {
             Tensor alias = gradient.UntrackedAlias(view.Shape);
             _targets.Add((alias, view));
