@@ -1,0 +1,101 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Varlen.Cli.Terminal;
+
+namespace Varlen.Cli.Benchmarks;
+
+/// <summary>
+/// The lengths of the sequences in a benchmark's batch: a file with one length a line, <c>uniform:A..BxN</c> (N lengths drawn from A to
+/// B, both included) or <c>fixed:LxN</c> (N times L).
+/// </summary>
+/// <param name="Name">Names the workload in results: the file's name without its ending, or the text itself.</param>
+/// <param name="Lengths">The lengths in order; never empty, zeros are legal.</param>
+internal sealed partial record LengthsSpec(string Name, IReadOnlyList<int> Lengths)
+{
+    private const string Forms = "a file with one length a line, uniform:A..BxN (such as uniform:1..1023x32) or fixed:LxN (such as fixed:8192x4)";
+    private const int MostSequences = 1 << 20;
+
+    /// <summary>Tokens of the batch.</summary>
+    public long Tokens => Lengths.Sum(length => (long)length);
+
+    /// <summary>Reads a specification.</summary>
+    /// <param name="text">What the user gave.</param>
+    /// <param name="seed">Decides the lengths of <c>uniform</c>; the same seed gives the same lengths everywhere.</param>
+    /// <exception cref="CommandException">It is none of the three forms (2), or the file cannot be read (66) or holds something else (65).</exception>
+    public static LengthsSpec Parse(string text, ulong seed)
+    {
+        if (Uniform().Match(text) is { Success: true } uniform)
+        {
+            (int least, int most, int count) = (Number(uniform, 1, text), Number(uniform, 2, text), Number(uniform, 3, text));
+            if (least > most) throw Bad(text, $"{least} is greater than {most}", $"write uniform:{most}..{least}x{count}");
+            return Checked(text, text, Enumerable.Repeat(0, Count(count, text)).Select((_, i) => Draw(seed, i, least, most)));
+        }
+        if (Fixed().Match(text) is { Success: true } repeated)
+        {
+            (int length, int count) = (Number(repeated, 1, text), Number(repeated, 2, text));
+            return Checked(text, text, Enumerable.Repeat(length, Count(count, text)));
+        }
+        if (Prefix().IsMatch(text) && !File.Exists(text)) throw Bad(text, "it does not have that form", $"give {Forms}");
+        return FromFile(text);
+    }
+
+    private static LengthsSpec FromFile(string path)
+    {
+        string[] lines;
+        try
+        {
+            lines = File.ReadAllLines(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CommandException(ExitCode.InputUnreadable, "cannot read the lengths", path, e.Message, $"give {Forms}", e);
+        }
+        var lengths = new List<int>(lines.Length);
+        for (int i = 0; i < lines.Length; i++)
+        {
+            string line = lines[i].Trim();
+            if (line.Length == 0) continue;
+            if (!int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out int length))
+                throw new CommandException(ExitCode.BadData, $"'{(line.Length > 40 ? line[..40] + "..." : line)}' is not a length", $"{path}:{i + 1}", $"a length is a whole number from 0 to {int.MaxValue}", "write one length a line");
+            lengths.Add(length);
+        }
+        if (lengths.Count == 0) throw new CommandException(ExitCode.BadData, "there are no lengths", path, "the file is empty", "write one length a line");
+        return Checked(Path.GetFileNameWithoutExtension(path), path, lengths);
+    }
+
+    private static LengthsSpec Checked(string name, string text, IEnumerable<int> lengths)
+    {
+        var spec = new LengthsSpec(name, [.. lengths]);
+        if (spec.Tokens > int.MaxValue) throw Bad(text, $"{spec.Tokens} tokens are more than 32-bit offsets can count, {int.MaxValue}", "use fewer or shorter sequences");
+        return spec;
+    }
+
+    private static int Count(int count, string text)
+        => count is >= 1 and <= MostSequences ? count : throw Bad(text, $"it asks for {count} sequences", $"ask for 1 to {MostSequences}");
+
+    private static int Number(Match match, int group, string text)
+        => int.TryParse(match.Groups[group].Value, NumberStyles.None, CultureInfo.InvariantCulture, out int value)
+            ? value : throw Bad(text, $"{match.Groups[group].Value} is too large", $"use numbers up to {int.MaxValue}");
+
+    private static CommandException Bad(string text, string why, string fix) => CommandException.Usage($"--lengths cannot be '{text}'", why, fix);
+
+    // A counter-based generator (SplitMix64): every length depends on the seed and its own place alone, on every platform.
+    private static int Draw(ulong seed, int index, int least, int most)
+    {
+        ulong z = unchecked(seed * 0xD1342543DE82EF95 + ((ulong)index + 1) * 0x9E3779B97F4A7C15);
+        z = unchecked((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9);
+        z = unchecked((z ^ (z >> 27)) * 0x94D049BB133111EB);
+        z ^= z >> 31;
+        return least + (int)(((UInt128)z * ((ulong)most - (ulong)least + 1)) >> 64);
+    }
+
+    [GeneratedRegex(@"^uniform:([0-9]+)\.\.([0-9]+)x([0-9]+)$", RegexOptions.CultureInvariant)]
+    private static partial Regex Uniform();
+
+    [GeneratedRegex(@"^fixed:([0-9]+)x([0-9]+)$", RegexOptions.CultureInvariant)]
+    private static partial Regex Fixed();
+
+    // Two letters at least: c: is a Windows drive.
+    [GeneratedRegex(@"^[A-Za-z]{2,}:", RegexOptions.CultureInvariant)]
+    private static partial Regex Prefix();
+}

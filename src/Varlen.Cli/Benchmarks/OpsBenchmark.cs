@@ -1,0 +1,106 @@
+using System.Diagnostics;
+
+namespace Varlen.Cli.Benchmarks;
+
+/// <summary>One measured step.</summary>
+/// <param name="Op">Which, and whether forward or backward.</param>
+/// <param name="Bytes">What it must read and write at least.</param>
+/// <param name="Milliseconds">Median over the rounds.</param>
+/// <param name="GigabytesPerSecond">Rate at that median.</param>
+/// <param name="Ratio">Median share of the copy bandwidth measured next to it.</param>
+/// <param name="BestRatio">Fastest sample as a share of the best copy of the whole run.</param>
+internal sealed record OpsRow(string Op, long Bytes, double Milliseconds, double GigabytesPerSecond, double Ratio, double BestRatio);
+
+/// <summary>All rows of a benchmark.</summary>
+/// <param name="Tokens">Rows of the activations.</param>
+/// <param name="Features">Features of a row.</param>
+/// <param name="Rows">One per step.</param>
+/// <param name="CopyGigabytesPerSecond">Median of the copies measured in between.</param>
+internal sealed record OpsResult(int Tokens, int Features, IReadOnlyList<OpsRow> Rows, double CopyGigabytesPerSecond)
+{
+    /// <summary>Of the median ratios.</summary>
+    public double GeometricMeanRatio => Math.Exp(Rows.Average(row => Math.Log(row.Ratio)));
+}
+
+/// <summary>
+/// Single-precision memory-bound steps of a Transformer. Each sample stands next to a copy of as many bytes, because bandwidth changes
+/// with what else the machine does; steps that compute more than memory moves (an exact GELU, a softmax) show as lower shares.
+/// </summary>
+internal static class OpsBenchmark
+{
+    private const double SecondsPerSample = 0.02;
+
+    /// <summary>Times every step.</summary>
+    /// <param name="tokens">Rows of the activations.</param>
+    /// <param name="features">Features of a row.</param>
+    /// <param name="rounds">Passes over all steps.</param>
+    public static OpsResult Run(int tokens, int features, int rounds)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Case[] cases = [.. OpsCases.Create(tokens, features).Select(step => new Case(step))];
+        using var copy = new CopyBandwidth(Math.Max(4096, 4L * tokens * features));
+        var copies = new List<double>();
+        // The first round, uncounted, compiles and touches everything.
+        for (int round = -1; round < rounds; round++)
+        {
+            foreach (Case step in cases)
+            {
+                double before = Repeat(copy);
+                double seconds = step.Sample();
+                double bandwidth = Math.Max(before, Repeat(copy));
+                if (round < 0) continue;
+                copies.Add(bandwidth);
+                step.Count(seconds, bandwidth);
+            }
+        }
+        return new(tokens, features, [.. cases.Select(step => step.Row(copies.Max()))], Median(copies) * 1e-9);
+    }
+
+    private static double Repeat(CopyBandwidth copy)
+    {
+        double best = 0;
+        long start = Stopwatch.GetTimestamp();
+        do best = Math.Max(best, copy.Measure());
+        while (Stopwatch.GetElapsedTime(start).TotalSeconds < SecondsPerSample / 4);
+        return best;
+    }
+
+    private static double Median(IEnumerable<double> values)
+    {
+        double[] sorted = [.. values.Order()];
+        return 0.5 * (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]);
+    }
+
+    private sealed class Case(OpsCase step)
+    {
+        private readonly List<double> _seconds = [], _ratios = [];
+
+        /// <summary>Seconds of one run.</summary>
+        public double Sample()
+        {
+            int runs = 0;
+            double total = 0;
+            long start = Stopwatch.GetTimestamp();
+            do
+            {
+                using TensorScope scope = TensorScope.Begin();
+                total += step.Run();
+                runs++;
+            }
+            while (Stopwatch.GetElapsedTime(start).TotalSeconds < SecondsPerSample);
+            return total / runs;
+        }
+
+        public void Count(double seconds, double bandwidth)
+        {
+            _seconds.Add(seconds);
+            _ratios.Add(step.Bytes / seconds / bandwidth);
+        }
+
+        public OpsRow Row(double bestCopy)
+        {
+            double seconds = Median(_seconds);
+            return new(step.Name, step.Bytes, seconds * 1e3, step.Bytes / seconds * 1e-9, Median(_ratios), step.Bytes / _seconds.Min() / bestCopy);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Xunit;
+
+namespace Varlen.Cli.Tests;
+
+/// <summary>What one run of the program gave.</summary>
+/// <param name="ExitCode">Its status.</param>
+/// <param name="Output">Its standard output.</param>
+/// <param name="Error">Its error stream.</param>
+internal sealed record CliResult(int ExitCode, string Output, string Error)
+{
+    /// <summary>The standard output as exactly one JSON object on one line.</summary>
+    public JsonElement Json()
+    {
+        Assert.EndsWith("\n", Output, StringComparison.Ordinal);
+        Assert.Equal(1, Output.Count(c => c == '\n'));
+        JsonElement root = JsonDocument.Parse(Output).RootElement;
+        Assert.Equal(JsonValueKind.Object, root.ValueKind);
+        return root;
+    }
+
+    /// <summary>Asserts a failure: its code, its message, and the texts that the message must contain.</summary>
+    public void AssertFails(int code, string what, params string[] contains)
+    {
+        Assert.True(ExitCode == code, $"expected exit {code}, got {ExitCode}: {Error}");
+        Assert.StartsWith($"error: {what}", Error, StringComparison.Ordinal);
+        Assert.EndsWith($"[exit {code}]\n", Error, StringComparison.Ordinal);
+        foreach (string text in contains) Assert.Contains(text, Error, StringComparison.Ordinal);
+        Assert.True(Error.Count(c => c == '\n') <= 8, $"more than a screen's corner: {Error}");
+    }
+}
+
+/// <summary>Runs the real program, as built beside the tests, as a process of its own.</summary>
+internal static class Cli
+{
+    private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Varlen.Cli.exe" : "Varlen.Cli");
+
+    /// <summary>Runs it to its end, with nothing on the standard input.</summary>
+    public static CliResult Run(params string[] args) => RunIn(Environment.CurrentDirectory, args);
+
+    /// <summary>As <see cref="Run"/>, in a folder.</summary>
+    public static CliResult RunIn(string folder, params string[] args)
+    {
+        var start = new ProcessStartInfo(Program, args)
+        {
+            WorkingDirectory = folder, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
+        };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return new(process.ExitCode, output, error.Result);
+    }
+}
+
+/// <summary>A new folder that goes away with the test.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("varlen-").FullName;
+
+    public string File(string name) => System.IO.Path.Combine(Path, name);
+
+    public string Write(string name, string text)
+    {
+        System.IO.File.WriteAllText(File(name), text);
+        return File(name);
+    }
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
