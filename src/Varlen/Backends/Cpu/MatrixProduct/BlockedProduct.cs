@@ -9,14 +9,15 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
 {
     /// <summary>Rows of A whose packed form stays in the second-level cache.</summary>
     internal const int RowBlock = 144;
-    /// <summary>Columns of B per block.</summary>
-    internal const int ColumnBlock = 1024;
+    /// <summary>Columns of B per block: with a block of k, 1 MiB, which leaves room for A in the second-level cache.</summary>
+    internal const int ColumnBlock = 512;
     /// <summary>Rows of C kept in single precision at a time, when C is stored otherwise and K has several blocks.</summary>
     internal const int StagedRows = 2048;
 
     internal ThreadTeam Team;
     internal Product<V, S> Product;
-    internal bool PackLeft, PackRight;
+    /// <summary>Whether A is packed; otherwise the kernel reads it in place.</summary>
+    internal bool PackLeft;
     /// <summary>Two buffers for packed B, <see cref="RightBuffer"/> floats each.</summary>
     internal float* Right;
     /// <summary>Up to <see cref="StagedRows"/> by a column block, or null.</summary>
@@ -30,13 +31,11 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
     {
         long width = Product<V, S>.TileColumns;
         long padded = (Math.Min(columns, ColumnBlock) + width - 1) / width * width;
-        // A buffer starts off the page grid of the other, and each ends in room for overrunning stores.
-        return padded * Math.Min(depth, Product<V, S>.DepthBlock) + 64;
+        return padded * Math.Min(depth, Product<V, S>.DepthBlock);
     }
 
     private static long LeftBuffer
-        => (RowBlock + Product<V, S>.TileRows - 1) / Product<V, S>.TileRows * (long)Product<V, S>.RowStride * Product<V, S>.DepthBlock
-            + Packing.Overrun;
+        => (RowBlock + Product<V, S>.TileRows - 1) / Product<V, S>.TileRows * (long)Product<V, S>.RowStride * Product<V, S>.DepthBlock;
 
     public void Invoke(int worker, int workers)
     {
@@ -72,8 +71,7 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
                         EvenSplit tiles = EvenSplit.OfAtMost(length, Product<V, S>.TileRows);
                         if (PackLeft && packedRows != start)
                         {
-                            for (long t = 0; t < tiles.Count; t++)
-                                Product.PackLeft(start + tiles.Start(t), (int)tiles.Length(t), k, depth, left + t * Product<V, S>.RowStride * depth);
+                            Product.PackLeft(start, tiles, k, depth, left);
                             packedRows = start;
                         }
                         long end = grid.ColumnGroups.Start(group) + grid.ColumnGroups.Length(group);
@@ -89,12 +87,8 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
     {
         int width = Product<V, S>.TileColumns;
         EvenSplit shares = EvenSplit.Into(panels, workers);
-        long end = shares.Start(worker) + shares.Length(worker);
-        for (long panel = shares.Start(worker); panel < end; panel++)
-        {
-            if (PackRight || Product.N - (column + panel * width) < width)
-                Product.PackRight(k, depth, column + panel * width, right + panel * width * depth);
-        }
+        long first = shares.Start(worker);
+        Product.PackRight(k, depth, column + first * width, shares.Length(worker), right + first * width * depth);
     }
 
     private readonly void Panel(
@@ -102,9 +96,7 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
     {
         int width = Product<V, S>.TileColumns;
         long column = blockColumn + panel * width;
-        bool packed = PackRight || Product.N - column < width;
-        float* b = packed ? right + panel * width * depth : Product.Right(k, column);
-        long bStride = packed ? width : Product.LdB;
+        float* b = right + panel * width * depth;
         for (long t = 0; t < tiles.Count; t++)
         {
             long row = start + tiles.Start(t);
@@ -112,7 +104,7 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
             long aStride = PackLeft ? Product<V, S>.RowStride : Product.LdA;
             float* home = Stage == null ? tile : Stage + (row - chunk) * ColumnBlock + panel * width;
             Product.Tile(
-                row, (int)tiles.Length(t), column, k, depth, PackLeft || Product.TransposeA, a, aStride, b, bStride,
+                row, (int)tiles.Length(t), column, k, depth, PackLeft || Product.TransposeA, a, aStride, b, width,
                 home, Stage == null ? width : ColumnBlock);
         }
     }

@@ -63,8 +63,8 @@ internal static unsafe class Gemm
         {
             Team = team,
             Product = product,
-            PackLeft = a.TransposeA || !product.LeftIsFloat || a.N >= 4096,
-            PackRight = true,
+            // In place, A costs nothing to prepare, but its rows are far apart; wide products earn the packing back.
+            PackLeft = !product.LeftIsFloat || (a.TransposeA ? a.N > 256 || a.LdA > 512 : a.N >= 4096),
             Right = NativeScratch.Rent<float>(ScratchUse.ProductRight, 2 * buffer),
         };
         if (product.ResultIsStaged && a.K > Product<V, S>.DepthBlock)

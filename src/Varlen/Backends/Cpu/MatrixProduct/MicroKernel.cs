@@ -75,7 +75,7 @@ internal static unsafe class MicroKernel
         float* c = target.C;
         long ldc = target.Stride;
         // The tile of C is needed only after the loop: fetched now, it arrives in time.
-        if (Sse.IsSupported && target.Accumulate)
+        if (Sse.IsSupported)
         {
             float* line = c;
             for (int row = 0; row < TRows.Count; row++, line += ldc)

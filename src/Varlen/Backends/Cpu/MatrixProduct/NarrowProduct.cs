@@ -20,13 +20,13 @@ internal unsafe struct NarrowProduct<V, S> : IParallelItems where V : unmanaged 
         long column = item * width;
         bool inPlace = Product.RightIsReadable && Product.N - column >= width;
         float* packed = inPlace ? null
-            : NativeScratch.Rent<float>(ScratchUse.ProductStrip, Product<V, S>.DepthBlock * (long)width + Packing.Overrun);
+            : NativeScratch.Rent<float>(ScratchUse.ProductStrip, Product<V, S>.DepthBlock * (long)width);
         float* tile = NativeScratch.Rent<float>(ScratchUse.ProductTile, Product.M * width);
         // K = 0 still makes one pass, which applies Beta and Bias.
         for (long k = 0; k == 0 || k < Product.K; k += Product<V, S>.DepthBlock)
         {
             long depth = Math.Min(Product<V, S>.DepthBlock, Product.K - k);
-            if (!inPlace) Product.PackRight(k, depth, column, packed);
+            if (!inPlace) Product.PackRight(k, depth, column, 1, packed);
             EvenSplit rows = EvenSplit.OfAtMost(Product.M, Product<V, S>.TileRows);
             for (long index = 0; index < rows.Count; index++)
             {

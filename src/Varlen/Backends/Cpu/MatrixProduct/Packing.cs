@@ -10,9 +10,6 @@ namespace Varlen.Backends.Cpu;
 /// </summary>
 internal static unsafe class Packing
 {
-    /// <summary>Floats that a strip may write past its end; the next strip overwrites them.</summary>
-    internal const int Overrun = 16;
-
     /// <summary>Packs one strip.</summary>
     /// <param name="dtype">Storage type of the source.</param>
     /// <param name="source">Lane 0 at k = 0.</param>
@@ -44,32 +41,63 @@ internal static unsafe class Packing
         where T : unmanaged where E : IElement<T>
     {
         if (transposed) Transpose<T, E>(source, ld, lanes, depth, destination, stride);
-        else if (readable >= ((stride + 7) & ~7)) Copy<T, E>(source, ld, depth, destination, stride, readable);
+        else if (readable >= stride) Copy<T, E>(source, ld, depth, destination, stride);
         else CopyEdge<T, E>(source, ld, lanes, depth, destination, stride);
     }
 
+    /// <summary>
+    /// As <see cref="Pack(DType, void*, long, bool, int, long, long, float*, int)"/> for several strips of adjacent lanes at once.
+    /// Taking them together reads whole runs of each source row, where strip by strip would visit every row, and with long rows
+    /// every page, once per strip.
+    /// </summary>
+    /// <param name="dtype">Storage type of the source.</param>
+    /// <param name="source">Lane 0 of strip 0 at k = 0.</param>
+    /// <param name="ld">Elements between two rows of the source.</param>
+    /// <param name="strips">First lanes of the strips; each can be read to a whole number of 16 lanes.</param>
+    /// <param name="depth">How many k.</param>
+    /// <param name="destination">Lane 0 of strip 0 at k = 0.</param>
+    /// <param name="stride">Floats between two k in the destination.</param>
+    /// <param name="stripStride">Floats between two strips in the destination.</param>
+    internal static void PackAdjacent(
+        DType dtype, void* source, long ld, ReadOnlySpan<long> strips, long depth, float* destination, int stride, long stripStride)
+    {
+        switch (dtype)
+        {
+            case DType.BFloat16:
+                CopyAdjacent<BFloat16, BFloat16Element>((BFloat16*)source, ld, strips, depth, destination, stride, stripStride);
+                break;
+            case DType.Float16:
+                CopyAdjacent<Half, Float16Element>((Half*)source, ld, strips, depth, destination, stride, stripStride);
+                break;
+            default:
+                CopyAdjacent<float, Float32Element>((float*)source, ld, strips, depth, destination, stride, stripStride);
+                break;
+        }
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Copy<T, E>(T* source, long ld, long depth, float* destination, int stride, long readable)
+    private static void CopyAdjacent<T, E>(
+        T* source, long ld, ReadOnlySpan<long> strips, long depth, float* destination, int stride, long stripStride)
         where T : unmanaged where E : IElement<T>
     {
-        if (Vector512.IsHardwareAccelerated && stride == 32)
+        for (long k = 0; k < depth; k++, source += ld, destination += stride)
         {
-            for (long k = 0; k < depth; k++, source += ld, destination += stride)
+            float* to = destination;
+            foreach (long strip in strips)
             {
-                Vector512<float> left = E.Load16(source), right = E.Load16(source + 16);
-                left.Store(destination);
-                right.Store(destination + 16);
+                T* from = source + strip;
+                for (int lane = 0; lane < stride; lane += 16) E.Load16(from + lane).Store(to + lane);
+                to += stripStride;
             }
         }
-        else if (Vector512.IsHardwareAccelerated && stride <= 16 && readable >= 16)
-        {
-            for (long k = 0; k < depth; k++, source += ld, destination += stride) E.Load16(source).Store(destination);
-        }
-        else
-        {
-            for (long k = 0; k < depth; k++, source += ld, destination += stride)
-                for (int lane = 0; lane < stride; lane += 8) E.Load8(source + lane).Store(destination + lane);
-        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Copy<T, E>(T* source, long ld, long depth, float* destination, int stride)
+        where T : unmanaged where E : IElement<T>
+    {
+        for (long k = 0; k < depth; k++, source += ld, destination += stride)
+            for (int lane = 0; lane < stride; lane += 8) E.Load8(source + lane).Store(destination + lane);
     }
 
     private static void CopyEdge<T, E>(T* source, long ld, int lanes, long depth, float* destination, int stride)
@@ -91,7 +119,7 @@ internal static unsafe class Packing
         T** rows = stackalloc T*[32];
         for (int lane = 0; lane < 32; lane++) rows[lane] = source + Math.Min(lane, lanes - 1) * ld;
         long whole = depth & ~3L;
-        if (Avx512F.IsSupported && stride >= 12)
+        if (Avx512F.IsSupported && stride % 16 == 0)
         {
             for (int lane = 0; lane < stride; lane += 16) Transpose16<T, E>(rows + lane, whole, destination + lane, stride);
         }
@@ -115,7 +143,6 @@ internal static unsafe class Packing
             Vector512<float> c = Quarters<T, E>(r2 + k, r6 + k, rA + k, rE + k), d = Quarters<T, E>(r3 + k, r7 + k, rB + k, rF + k);
             Vector512<float> abLow = Avx512F.UnpackLow(a, b), abHigh = Avx512F.UnpackHigh(a, b);
             Vector512<float> cdLow = Avx512F.UnpackLow(c, d), cdHigh = Avx512F.UnpackHigh(c, d);
-            // In rising order of k: with a stride below 16, each store repairs the overrun of the one before.
             Avx512F.Shuffle(abLow, cdLow, 0x44).Store(destination);
             Avx512F.Shuffle(abLow, cdLow, 0xEE).Store(destination + stride);
             Avx512F.Shuffle(abHigh, cdHigh, 0x44).Store(destination + 2 * stride);

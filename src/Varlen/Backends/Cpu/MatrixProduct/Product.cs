@@ -8,6 +8,9 @@ internal unsafe struct Product<V, S> where V : unmanaged where S : ISimd<V>
     /// </summary>
     internal const int DepthBlock = 512;
 
+    // Few enough that their destinations, a power of two apart, share a set of the first-level cache.
+    private const int AdjacentStrips = 4;
+
     private GemmArguments _a;
     private readonly float _alpha, _beta;
     private readonly float* _bias;
@@ -28,8 +31,10 @@ internal unsafe struct Product<V, S> where V : unmanaged where S : ISimd<V>
     /// <summary>Columns of a tile.</summary>
     internal static int TileColumns => 2 * S.Width;
 
-    /// <summary>Floats between two k of packed rows: a whole number of transposed blocks, or one that their stores may overrun.</summary>
-    internal static int RowStride => TileRows == 12 ? 12 : 8;
+    /// <summary>
+    /// Floats between two k of packed rows: whole vectors, so that no store crosses a cache line, though 12 rows leave four unused.
+    /// </summary>
+    internal static int RowStride => TileRows == 12 ? 16 : 8;
 
     internal readonly long M => _a.M;
     internal readonly long N => _a.N;
@@ -53,20 +58,62 @@ internal unsafe struct Product<V, S> where V : unmanaged where S : ISimd<V>
     internal readonly float* Left(long row, long k) => (float*)_a.A + (_a.TransposeA ? k * _a.LdA + row : row * _a.LdA + k);
     internal readonly float* Right(long k, long column) => (float*)_a.B + k * _a.LdB + column;
 
-    /// <summary>Packs <paramref name="rows"/> rows of op(A), at most a tile's.</summary>
-    internal readonly void PackLeft(long row, int rows, long k, long depth, float* destination)
+    /// <summary>Packs the rows of op(A) from <paramref name="row"/> on, one strip for each tile.</summary>
+    internal readonly void PackLeft(long row, EvenSplit tiles, long k, long depth, float* destination)
     {
-        long offset = _a.TransposeA ? k * _a.LdA + row : row * _a.LdA + k;
-        Packing.Pack(_a.AType, (byte*)_a.A + offset * _a.AType.Size(), _a.LdA, !_a.TransposeA, rows, _a.M - row, depth, destination, RowStride);
+        int size = _a.AType.Size();
+        byte* source = (byte*)_a.A + (_a.TransposeA ? k * _a.LdA + row : row * _a.LdA + k) * size;
+        long tile = 0;
+        if (_a.TransposeA && RowStride == 16)
+        {
+            Span<long> strips = stackalloc long[AdjacentStrips];
+            while (tile < tiles.Count)
+            {
+                int count = (int)Math.Min(AdjacentStrips, tiles.Count - tile);
+                for (int i = 0; i < count; i++) strips[i] = tiles.Start(tile + i);
+                // The last strips at the matrix's edge cannot be read in whole vectors.
+                while (count > 0 && row + strips[count - 1] + 16 > _a.M) count--;
+                if (count == 0) break;
+                Packing.PackAdjacent(
+                    _a.AType, source, _a.LdA, strips[..count], depth, destination + tile * RowStride * depth, RowStride, RowStride * depth);
+                tile += count;
+            }
+        }
+        for (; tile < tiles.Count; tile++)
+        {
+            long first = tiles.Start(tile);
+            Packing.Pack(
+                _a.AType, source + first * (_a.TransposeA ? 1 : _a.LdA) * size, _a.LdA, !_a.TransposeA, (int)tiles.Length(tile),
+                _a.M - row - first, depth, destination + tile * RowStride * depth, RowStride);
+        }
     }
 
-    /// <summary>Packs a tile's columns of op(B), or what is left of them.</summary>
-    internal readonly void PackRight(long k, long depth, long column, float* destination)
+    /// <summary>Packs columns of op(B) from <paramref name="column"/> on, one strip for each tile.</summary>
+    internal readonly void PackRight(long k, long depth, long column, long tiles, float* destination)
     {
-        long offset = _a.TransposeB ? column * _a.LdB + k : k * _a.LdB + column;
-        int columns = (int)Math.Min(TileColumns, _a.N - column);
-        Packing.Pack(
-            _a.BType, (byte*)_a.B + offset * _a.BType.Size(), _a.LdB, _a.TransposeB, columns, _a.N - column, depth, destination, TileColumns);
+        int size = _a.BType.Size();
+        byte* source = (byte*)_a.B + (_a.TransposeB ? column * _a.LdB + k : k * _a.LdB + column) * size;
+        long tile = 0;
+        if (!_a.TransposeB && TileColumns % 16 == 0)
+        {
+            long whole = Math.Min(tiles, (_a.N - column) / TileColumns);
+            Span<long> strips = stackalloc long[AdjacentStrips];
+            while (tile < whole)
+            {
+                int count = (int)Math.Min(AdjacentStrips, whole - tile);
+                for (int i = 0; i < count; i++) strips[i] = (tile + i) * TileColumns;
+                Packing.PackAdjacent(
+                    _a.BType, source, _a.LdB, strips[..count], depth, destination + tile * TileColumns * depth, TileColumns, TileColumns * depth);
+                tile += count;
+            }
+        }
+        for (; tile < tiles; tile++)
+        {
+            long first = tile * TileColumns, left = _a.N - column - first;
+            Packing.Pack(
+                _a.BType, source + first * (_a.TransposeB ? _a.LdB : 1) * size, _a.LdB, _a.TransposeB, (int)Math.Min(TileColumns, left), left,
+                depth, destination + tile * TileColumns * depth, TileColumns);
+        }
     }
 
     /// <summary>Adds one block of k to a tile of C.</summary>
