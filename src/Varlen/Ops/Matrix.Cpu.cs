@@ -23,9 +23,9 @@ internal sealed unsafe partial class CpuBackend : IMatrixProductKernels
         for (int i = 0; i < batch; i++) products.Invoke(i, 0);
     }
 
-    public void ColumnSums(Tensor rows, GradientTarget target)
+    public void ColumnSums(Tensor rows, GradientTarget target, double scale)
     {
-        var kernel = new RowSumKernel { Backend = this, Values = rows, Target = target };
+        var kernel = new RowSumKernel { Backend = this, Values = rows, Target = target, Scale = scale };
         Rows.Dispatch(rows.DType, ref kernel);
     }
 
@@ -54,11 +54,12 @@ internal sealed unsafe partial class CpuBackend : IMatrixProductKernels
         public CpuBackend Backend;
         public Tensor Values;
         public GradientTarget Target;
+        public double Scale;
 
         public readonly void Run<T, A>() where T : unmanaged where A : unmanaged, IBinaryFloatingPointIeee754<A>
         {
             int columns = Values.Shape[-1];
-            var terms = new Terms<T, A> { Values = Values.Data<T>(), Columns = columns };
+            var terms = new Terms<T, A> { Values = Values.Data<T>(), Columns = columns, Scale = A.CreateTruncating(Scale) };
             Backend.ForRowsWithSums<Terms<T, A>, A>(columns == 0 ? 0 : Values.Count / columns, columns, ref terms, Target);
         }
 
@@ -66,11 +67,19 @@ internal sealed unsafe partial class CpuBackend : IMatrixProductKernels
         {
             public T* Values;
             public int Columns;
+            public A Scale;
 
             public readonly void Invoke(long first, long end, A* sums)
             {
                 A* scratch = Scratch.Get<A>(Columns);
-                for (long row = first; row < end; row++) Rows.Write(Rows.Read(Values + row * Columns, Columns, scratch), sums, Columns, accumulate: true);
+                Vector<A> scale = Vector.Create(Scale);
+                for (long row = first; row < end; row++)
+                {
+                    A* values = Rows.Read(Values + row * Columns, Columns, scratch);
+                    int i = 0;
+                    for (; i <= Columns - Vector<A>.Count; i += Vector<A>.Count) (Vector.Load(sums + i) + Vector.Load(values + i) * scale).Store(sums + i);
+                    for (; i < Columns; i++) sums[i] += values[i] * Scale;
+                }
             }
         }
     }

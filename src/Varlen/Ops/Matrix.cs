@@ -19,8 +19,8 @@ internal readonly record struct Matrix(nint Data, DType DType, long Rows, long C
     /// <summary>One matrix of a batch.</summary>
     public Matrix At(long index) => this with { Data = Data + (nint)(index * Step * DType.Size()) };
 
-    /// <summary>Some of the lines' neighbours: rows [first, first + count), of an untransposed matrix.</summary>
-    public Matrix RowRange(long first, long count) => this with { Data = Data + (nint)(first * Stride * DType.Size()), Rows = count };
+    /// <summary>Rows [first, first + count).</summary>
+    public Matrix RowRange(long first, long count) => this with { Data = Data + (nint)(first * (IsTransposed ? 1 : Stride) * DType.Size()), Rows = count };
 
     /// <summary>The tensor itself where its strides fit, else a dense copy through which gradients flow back.</summary>
     public static Tensor Fitting(Tensor tensor, bool batched = false) => TryFrom(tensor, batched, out _) ? tensor : tensor.Contiguous();
@@ -67,6 +67,6 @@ internal interface IMatrixProductKernels
     /// <summary>c (+)= alpha * a b + bias, for each of <paramref name="batch"/> matrices. c overlaps no operand.</summary>
     void Multiply(Matrix a, Matrix b, Matrix c, bool accumulate, Tensor? bias = null, double alpha = 1, int batch = 1);
 
-    /// <summary>target (+)= sum over the rows of a dense tensor [..., columns]: a bias's gradient.</summary>
-    void ColumnSums(Tensor rows, Autograd.GradientTarget target);
+    /// <summary>target (+)= scale * sum over the rows of a dense tensor [..., columns]: a bias's gradient.</summary>
+    void ColumnSums(Tensor rows, Autograd.GradientTarget target, double scale = 1);
 }

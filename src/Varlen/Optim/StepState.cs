@@ -20,6 +20,7 @@ public sealed class StepState : IDisposable
         _buffer = Tensor.AllocateUntracked([Marshal.SizeOf<Values>() / sizeof(double)], DType.Float64, device ?? Device.Cpu);
         _values = new Values { LossScale = 1, ClipFactor = 1, Finite = 1, Seed = seed };
         Upload();
+        LossGradient = _buffer.UntrackedView([], [], Marshal.OffsetOf<Values>(nameof(Values.LossScale)) / sizeof(double)).Keep();
     }
 
     /// <summary>Number of the present step; the first one is 1, as AdamW's bias correction counts.</summary>
@@ -30,6 +31,12 @@ public sealed class StepState : IDisposable
 
     /// <summary>What the summed loss's gradient is multiplied by: one over the step's count of target tokens.</summary>
     public double LossScale => _values.LossScale;
+
+    /// <summary>
+    /// <see cref="LossScale"/> where the device reads it, a scalar: <c>lossSum.Backward(state.LossGradient)</c> divides without a wait.
+    /// The state's own.
+    /// </summary>
+    public Tensor LossGradient { get; }
 
     /// <summary>Seed of the run's dropout masks.</summary>
     public ulong Seed => _values.Seed;
@@ -60,7 +67,11 @@ public sealed class StepState : IDisposable
     public double ReadGradientNorm() => Download().GradientNorm;
 
     /// <inheritdoc/>
-    public void Dispose() => _buffer.Dispose();
+    public void Dispose()
+    {
+        LossGradient.Dispose();
+        _buffer.Dispose();
+    }
 
     private void Upload() => _buffer.Device.Backend.CopyFromHost(MemoryMarshal.AsBytes(new ReadOnlySpan<Values>(in _values)), _buffer.Pointer);
 

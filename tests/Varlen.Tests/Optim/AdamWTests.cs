@@ -1,0 +1,215 @@
+using Varlen.Nn;
+using Varlen.Optim;
+using Xunit;
+
+namespace Varlen.Tests.Optim;
+
+public sealed class AdamWTests
+{
+    private static readonly AdamWOptions Options = new() { Beta1 = 0.8, Beta2 = 0.95, Epsilon = 1e-6, WeightDecay = 0.1 };
+
+    [Fact]
+    public void TheFirstStepIsTheFormulaByHand()
+    {
+        // m = 0.1 g, v = 0.001 g^2; corrected they are g and g^2, so each weight moves by lr in the direction of its gradient.
+        using var parameter = new Parameter(Tensor.From([1.0, -2.0], [2]));
+        using var optimizer = new AdamW([parameter], 0.5, new AdamWOptions { WeightDecay = 0.2, Epsilon = 0 });
+        using (TensorScope.Begin()) Varlen.Nn.Functional.MatMul(parameter.Value.View(1, 2), Tensor.From([3.0, -4.0], [2, 1])).Backward();
+        optimizer.Step();
+        double[] values = parameter.Master.ToArray<double>();
+        Assert.Equal(1 * (1 - 0.5 * 0.2) - 0.5, values[0], 1e-12);
+        Assert.Equal(-2 * (1 - 0.5 * 0.2) + 0.5, values[1], 1e-12);
+    }
+
+    [Theory]
+    [InlineData(DType.Float64, 1e-12)]
+    [InlineData(DType.Float32, 2e-6)]
+    public void FollowsTheScalarFormula(DType dtype, double tolerance)
+    {
+        using var run = new OptimizerCase(dtype);
+        using var optimizer = new AdamW(run.Named, 1e-2, Options with { Decays = (name, _) => name != "layer.4" });
+        using var state = new StepState();
+        double[][] p = run.Values, m = Zeros(p), v = Zeros(p);
+        for (int step = 1; step <= 5; step++)
+        {
+            double[]?[] gradients = run.SetGradients(step);
+            state.Begin(step, 1e-2 / step);
+            GradientClipping.Apply(run.Parameters, 50, state);
+            double norm = Math.Sqrt(gradients.OfType<double[]>().Sum(g => g.Sum(value => value * value))), clip = Math.Min(1, 50 / (norm + 1e-6));
+            Assert.Equal(norm, state.ReadGradientNorm(), 1e-9 * norm);
+            optimizer.Step(state);
+            for (int i = 0; i < p.Length; i++)
+            {
+                if (gradients[i] is not { } g) continue;
+                for (int j = 0; j < g.Length; j++)
+                {
+                    double rate = 1e-2 / step, scaled = g[j] * clip;
+                    m[i][j] = 0.8 * m[i][j] + 0.2 * scaled;
+                    v[i][j] = 0.95 * v[i][j] + 0.05 * scaled * scaled;
+                    double mean = m[i][j] / (1 - Math.Pow(0.8, step)), square = v[i][j] / (1 - Math.Pow(0.95, step));
+                    p[i][j] -= rate * ((i == 4 ? 0 : 0.1 * p[i][j]) + mean / (Math.Sqrt(square) + 1e-6));
+                }
+            }
+            AssertClose(p, run.Values, tolerance);
+        }
+    }
+
+    [Theory]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void RefreshesThe16BitCopies(DType dtype)
+    {
+        using var run = new OptimizerCase(dtype);
+        using var reference = new OptimizerCase();
+        using var optimizer = new AdamW(run.Named, 0.1);
+        using var single = new AdamW(reference.Named, 0.1);
+        int[] versions = [.. run.Parameters.Select(parameter => parameter.Version)];
+        run.SetGradients(2);
+        reference.SetGradients(2);
+        optimizer.Step();
+        single.Step();
+        for (int i = 0; i < versions.Length; i++)
+        {
+            using TensorScope scope = TensorScope.Begin();
+            Parameter parameter = run.Parameters[i];
+            Numeric.AssertSameBits(reference.Parameters[i].Master, parameter.Master);
+            Numeric.AssertSameBits(parameter.Master.To(dtype: dtype), parameter.Value);
+            Assert.Equal(versions[i] + (i == 1 ? 0 : 1), parameter.Version);
+        }
+    }
+
+    [Theory]
+    [InlineData(double.NaN)]
+    [InlineData(double.PositiveInfinity)]
+    public void ANonFiniteGradientLeavesEverythingBitForBit(double poison)
+    {
+        using var run = new OptimizerCase(DType.BFloat16);
+        using var optimizer = new AdamW(run.Named, 0.1);
+        run.SetGradients(1);
+        optimizer.Step(1.0);
+        double[][] before = [.. run.Values, .. State(optimizer), .. run.Parameters.Select(parameter => parameter.Value.ToArray<double>())];
+        run.SetGradients(3);
+        run.Parameters[2].Grad!.Narrow(0, 39999, 1).Fill(poison);
+        optimizer.Step(1.0);
+        double[][] after = [.. run.Values, .. State(optimizer), .. run.Parameters.Select(parameter => parameter.Value.ToArray<double>())];
+        Assert.Equal(before, after);
+        Assert.Equal(2, optimizer.StepCount);
+        run.SetGradients(3);
+        optimizer.Step(1.0);
+        Assert.NotEqual(before[0], run.Values[0]);
+    }
+
+    [Fact]
+    public void ResumesBitForBit()
+    {
+        using var straight = new OptimizerCase();
+        using var optimizer = new AdamW(straight.Named, 0.01, Options);
+        using var resumed = new OptimizerCase();
+        Steps(straight, optimizer, 1, 3);
+        using (var first = new AdamW(resumed.Named, 0.01, Options))
+        {
+            Steps(resumed, first, 1, 3);
+            using var second = new AdamW(resumed.Named, 0.01, Options);
+            second.LoadStateDict(first.StateDict());
+            Assert.Equal(3, second.StepCount);
+            Steps(resumed, second, 4, 6);
+        }
+        Steps(straight, optimizer, 4, 6);
+        Assert.Equal(straight.Values, resumed.Values);
+    }
+
+    [Fact]
+    public void BitsDoNotDependOnTheNumberOfThreads()
+    {
+        int before = Device.CpuThreads;
+        try
+        {
+            List<double[][]> runs = [];
+            foreach (int threads in new[] { 1, 2, 3 })
+            {
+                Device.CpuThreads = threads;
+                using var run = new OptimizerCase();
+                using var optimizer = new AdamW(run.Named, 0.01, Options);
+                for (int step = 1; step <= 3; step++)
+                {
+                    run.SetGradients(step);
+                    optimizer.Step(1.0);
+                }
+                runs.Add(run.Values);
+            }
+            Assert.Equal(runs[0], runs[1]);
+            Assert.Equal(runs[0], runs[2]);
+        }
+        finally
+        {
+            Device.CpuThreads = before;
+        }
+    }
+
+    [Fact]
+    public void StateFollowsItsParameterToAnotherPrecision()
+    {
+        using var run = new OptimizerCase();
+        using var optimizer = new AdamW(run.Named, 0.01);
+        Steps(run, optimizer, 1, 2);
+        double[] moment = optimizer.StateDict()["layer.0.exp_avg"].ToArray<double>();
+        foreach (Parameter parameter in run.Parameters) parameter.To(Device.Cpu, DType.Float64);
+        Tensor moved = optimizer.StateDict()["layer.0.exp_avg"];
+        Assert.Equal(DType.Float64, moved.DType);
+        Assert.Equal(moment, moved.ToArray<double>());
+        Steps(run, optimizer, 3, 4);
+    }
+
+    [Fact]
+    public void StateNamesWhatDoesNotFit()
+    {
+        using var a = new Parameter(Tensor.Ones([2]));
+        using var b = new Parameter(Tensor.Ones([3]));
+        using var one = new AdamW([a]);
+        using var other = new AdamW([KeyValuePair.Create("x", b)]);
+        var e = Assert.Throws<ArgumentException>(() => one.LoadStateDict(other.StateDict()));
+        Assert.Contains("0.exp_avg [2] is missing", e.Message, StringComparison.Ordinal);
+        Assert.Contains("x.exp_avg_sq [3] is not part of it", e.Message, StringComparison.Ordinal);
+        Assert.Equal(["0.exp_avg", "0.exp_avg_sq", "step"], one.StateDict().Keys.Order());
+    }
+
+    [Fact]
+    public void RefusesNumbersOutOfRange()
+    {
+        using var a = new Parameter(Tensor.Ones([2]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new AdamW([a], -1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new AdamW([a], options: new AdamWOptions { Beta1 = 1 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new AdamW([a], options: new AdamWOptions { WeightDecay = double.NaN }));
+        Assert.Throws<ArgumentException>(() => new AdamW(Array.Empty<Parameter>()));
+        using var state = new StepState();
+        Assert.Throws<ArgumentOutOfRangeException>(() => GradientClipping.Apply([a], 0, state));
+    }
+
+    [Fact]
+    public void ReleasesItsMemory() => Memory.AssertReleasesAll(() =>
+    {
+        using var run = new OptimizerCase(DType.BFloat16);
+        using var optimizer = new AdamW(run.Named, 0.01);
+        Steps(run, optimizer, 1, 2);
+        optimizer.StateDict();
+    });
+
+    private static void Steps(OptimizerCase run, AdamW optimizer, int first, int last)
+    {
+        for (int step = first; step <= last; step++)
+        {
+            run.SetGradients(step);
+            optimizer.Step();
+        }
+    }
+
+    private static double[][] State(AdamW optimizer) => [.. optimizer.StateDict().Where(entry => entry.Key != "step").Select(entry => entry.Value.ToArray<double>())];
+
+    private static double[][] Zeros(double[][] like) => [.. like.Select(values => new double[values.Length])];
+
+    private static void AssertClose(double[][] expected, double[][] actual, double tolerance)
+    {
+        for (int i = 0; i < expected.Length; i++)
+            for (int j = 0; j < expected[i].Length; j++) Assert.Equal(expected[i][j], actual[i][j], tolerance * Math.Max(1, Math.Abs(expected[i][j])));
+    }
+}
