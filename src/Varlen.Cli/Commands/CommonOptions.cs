@@ -18,7 +18,7 @@ internal static class CommonOptions
 
     /// <summary>--window.</summary>
     public static Option<AttentionWindow?> Window() => OptionParsers.Make<AttentionWindow?>("--window", "L,R",
-        "Keys visible before and after the aligned one; -1 = all of that side. Full by default.", ParseWindow);
+        "Keys visible before and after the aligned one, -1 for all of that side; full by default.", ParseWindow);
 
     /// <summary>--dtype.</summary>
     public static Option<DType?> ElementType(string description) => OptionParsers.Choice("--dtype", description,
@@ -37,9 +37,9 @@ internal static class CommonOptions
     {
         string[] parts = text.Split(',');
         if (parts.Length == 2 && Bound(parts[0], out int left) && Bound(parts[1], out int right)) return new AttentionWindow(left, right);
-        throw OptionParsers.Bad("--window", text, "two whole numbers L,R of at least -1, for example 128,0 or -1,0");
+        throw OptionParsers.Bad("--window", text, "two whole numbers L,R, negative for no bound, for example 128,0 or -1,0");
     }
 
     private static bool Bound(string text, out int value)
-        => int.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture, out value) && value >= -1;
+        => int.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture, out value);
 }

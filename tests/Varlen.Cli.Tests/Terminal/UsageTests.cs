@@ -7,7 +7,7 @@ namespace Varlen.Cli.Tests.Terminal;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("no command given", "bench, info")]
+    [InlineData("no command given", "attention, bench, info")]
     [InlineData("unknown command inf", "did you mean info?", "inf")]
     [InlineData("unknown command wombat", "see varlen --help", "wombat")]
     [InlineData("unknown option --thread", "did you mean --threads?", "info", "--thread", "2")]
@@ -19,6 +19,8 @@ public sealed class UsageTests
     [InlineData("--threads cannot be '2.5'", "a whole number from 1 to 1024", "info", "--threads", "2.5")]
     [InlineData("--threads cannot be '-1'", "a whole number from 1 to 1024", "info", "--threads", "-1")]
     [InlineData("Option '--threads'", "2 were provided", "info", "--threads", "1", "--threads", "2")]
+    [InlineData("unknown option --windw", "did you mean --window?", "attention", "--windw", "1,2", "in", "out")]
+    [InlineData("Required argument missing for command: 'attention'", "see varlen attention --help", "attention", "in")]
     [InlineData("unknown command matmull", "did you mean matmul?", "bench", "matmull")]
     public void Wrong_usage_is_named_and_exits_with_2(string what, string fix, params string[] args)
         => Cli.Run(args).AssertFails(2, what, fix);
@@ -40,6 +42,7 @@ public sealed class UsageTests
     [Theory]
     [InlineData("--help")]
     [InlineData("info", "--help")]
+    [InlineData("attention", "--help")]
     [InlineData("bench", "--help")]
     public void Help_goes_to_the_output_and_succeeds(params string[] args)
     {

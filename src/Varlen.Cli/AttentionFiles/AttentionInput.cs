@@ -1,0 +1,81 @@
+using Varlen.Cli.Terminal;
+
+namespace Varlen.Cli.AttentionFiles;
+
+/// <summary>The checked contents of an attention file. The tensors belong to the scope that was open when it was read.</summary>
+/// <param name="Query">[Tq, Hq, D], in the type to compute in.</param>
+/// <param name="Key">[Tk, Hkv, D].</param>
+/// <param name="Value">[Tk, Hkv, D].</param>
+/// <param name="QueryLayout">From cu_seq_q.</param>
+/// <param name="KeyLayout">From cu_seq_k, or the queries' when the file has none.</param>
+/// <param name="OutputGradient">[Tq, Hq, D], or null.</param>
+/// <param name="LseGradient">[Hq, Tq] in the type of the statistics, or null.</param>
+/// <param name="AlibiSlopes">[Hq], or null.</param>
+internal sealed record AttentionInput(
+    Tensor Query, Tensor Key, Tensor Value, SequenceLayout QueryLayout, SequenceLayout KeyLayout, Tensor? OutputGradient, Tensor? LseGradient, Tensor? AlibiSlopes) : IDisposable
+{
+    private const int MostFeatures = 256;
+    private static readonly string[] Names = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "grad_out", "grad_lse", "alibi_slopes"];
+    private static readonly string[] PagedNames = ["seqused_k", "block_table"];
+
+    /// <summary>Whether a backward pass is asked for.</summary>
+    public bool WantsGradients => OutputGradient is not null || LseGradient is not null;
+
+    /// <summary>Reads and checks a file.</summary>
+    /// <param name="path">A safetensors file.</param>
+    /// <param name="dtype">The type to compute in; null takes the file's.</param>
+    /// <param name="tail">Whether tokens after the last offset are legal.</param>
+    /// <exception cref="CommandException">The file cannot be read (66), or a tensor or an offset is wrong (65).</exception>
+    public static AttentionInput Read(string path, DType? dtype, TailPolicy tail)
+    {
+        using SafetensorsFile file = Open(path);
+        foreach (string name in PagedNames)
+            if (file.TryGetEntry(name, out _)) throw new CommandException(ExitCode.BadData, $"{name} is not supported", path, "keys in a paged cache are not implemented by this version", "gather the keys of each sequence and leave the tensor out");
+        foreach (string name in file.Names.Except(Names)) Console.Error.WriteLine($"warning: tensor {name} of {path} is not used");
+
+        var tensors = new AttentionTensors(file, dtype);
+        var query = tensors.Floating("query", "[Tq, Hq, D]", -1, -1, -1);
+        (int queryTokens, int heads, int features) = (query[0], query[1], query[2]);
+        var key = tensors.Floating("key", "[Tk, Hkv, D]", -1, -1, features);
+        (int keyTokens, int keyHeads) = (key[0], key[1]);
+        tensors.Floating("value", "the shape of key", keyTokens, keyHeads, features);
+        tensors.RequireOneType("query", "key", "value");
+        if (features is < 1 or > MostFeatures) throw tensors.Bad("query", $"head dim {features} is not supported", $"it is from 1 to {MostFeatures}", "split or pad the heads");
+        if (heads < 1) throw tensors.Bad("query", "query has no heads", "Hq is 0", "give at least one head");
+        if (keyHeads < 1 || heads % keyHeads != 0)
+            throw tensors.Bad("key", $"{heads} query heads cannot share {keyHeads} key heads", "every key head serves equally many query heads", "make Hq a multiple of Hkv");
+        if (tensors.Has("grad_out")) tensors.Floating("grad_out", "the shape of query", queryTokens, heads, features);
+        if (tensors.Has("grad_lse")) tensors.Floating("grad_lse", "[Hq, Tq]", heads, queryTokens);
+        if (tensors.Has("alibi_slopes")) tensors.Floating("alibi_slopes", "[Hq]", heads);
+
+        SequenceLayout queryLayout = tensors.Layout("cu_seq_q", "query", queryTokens, tail);
+        SequenceLayout keyLayout = tensors.Layout(tensors.Has("cu_seq_k") ? "cu_seq_k" : "cu_seq_q", "key", keyTokens, tail);
+        if (queryLayout.Count != keyLayout.Count)
+            throw tensors.Bad("cu_seq_k", $"cu_seq_k has {keyLayout.Count} sequences, and cu_seq_q has {queryLayout.Count}", "every query sequence has one key sequence", "make both equally long");
+
+        DType compute = dtype ?? tensors.TypeOf("query"), statistics = compute == DType.Float64 ? DType.Float64 : DType.Float32;
+        return new(tensors.Load("query", compute), tensors.Load("key", compute), tensors.Load("value", compute), queryLayout, keyLayout,
+            tensors.Has("grad_out") ? tensors.Load("grad_out", compute) : null,
+            tensors.Has("grad_lse") ? tensors.Load("grad_lse", statistics) : null,
+            tensors.Has("alibi_slopes") ? tensors.Load("alibi_slopes", DType.Float32) : null);
+    }
+
+    /// <summary>Releases what devices hold for the layouts.</summary>
+    public void Dispose()
+    {
+        QueryLayout.Dispose();
+        KeyLayout.Dispose();
+    }
+
+    private static SafetensorsFile Open(string path)
+    {
+        try
+        {
+            return SafetensorsFile.Open(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CommandException(ExitCode.InputUnreadable, "cannot read the input", path, e.Message, "give a safetensors file that exists and may be read", e);
+        }
+    }
+}

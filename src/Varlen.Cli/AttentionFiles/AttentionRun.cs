@@ -1,0 +1,66 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Varlen.Ops;
+using F = Varlen.Nn.Functional;
+
+namespace Varlen.Cli.AttentionFiles;
+
+/// <summary>One call of attention on the tensors of a file, and the file of its results.</summary>
+internal static class AttentionRun
+{
+    /// <summary>Computes and gives the results, which belong to the open scope.</summary>
+    /// <returns>The tensors by name in the output file, and the seconds of the computation alone.</returns>
+    public static (IReadOnlyList<(string Name, Tensor Value)> Results, double Seconds) Compute(AttentionInput input, AttentionOptions options)
+    {
+        Tensor[] operands = [input.Query, input.Key, input.Value];
+        if (input.WantsGradients)
+            foreach (Tensor operand in operands) operand.RequiresGrad = true;
+        long start = Stopwatch.GetTimestamp();
+        (Tensor output, Tensor lse) = F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, input.KeyLayout, options);
+        if (input.WantsGradients) Backward(output, input.OutputGradient, lse, input.LseGradient);
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+
+        var results = new List<(string, Tensor)> { ("output", output), ("lse", lse) };
+        if (input.WantsGradients)
+            foreach ((string name, Tensor operand) in new[] { ("query", operands[0]), ("key", operands[1]), ("value", operands[2]) })
+                results.Add(($"grad_{name}", (operand.Grad ?? Tensor.Zeros(operand.Shape, operand.DType)).To(dtype: operand.DType)));
+        return (results, seconds);
+    }
+
+    /// <summary>Writes the results to a file that appears whole or not at all.</summary>
+    public static void Write(string path, IEnumerable<(string Name, Tensor Value)> results)
+        => SafetensorsWriter.Write(path, results.Select(result => Stored(result.Name, result.Value)));
+
+    // Both results' gradients enter one backward pass: the graph can be walked only once.
+    private static void Backward(Tensor output, Tensor? outputGradient, Tensor lse, Tensor? lseGradient)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Tensor root = Op.Record("attention results", Tensor.Zeros([]), [output, lse], [outputGradient, lseGradient], pass =>
+        {
+            if (outputGradient is not null) pass.PassThrough(0, pass.Saved(0));
+            if (lseGradient is not null) pass.PassThrough(1, pass.Saved(1));
+        });
+        root.Backward();
+    }
+
+    private static SafetensorsTensor Stored(string name, Tensor value)
+    {
+        long[] shape = Array.ConvertAll(value.Shape.Dimensions.ToArray(), size => (long)size);
+        return new(name, value.DType, shape, value.DType switch
+        {
+            DType.Float64 => stream => Write<double>(stream, value),
+            DType.Float32 => stream => Write<float>(stream, value),
+            DType.BFloat16 => stream => Write<BFloat16>(stream, value),
+            _ => stream => Write<Half>(stream, value),
+        });
+    }
+
+    private static void Write<T>(Stream stream, Tensor value) where T : unmanaged
+    {
+        T[] elements = value.ToArray<T>();
+        // In pieces: the byte view of a span must not pass 2 GB.
+        const int piece = 1 << 24;
+        for (int i = 0; i < elements.Length; i += piece)
+            stream.Write(MemoryMarshal.AsBytes(elements.AsSpan(i, Math.Min(piece, elements.Length - i))));
+    }
+}
