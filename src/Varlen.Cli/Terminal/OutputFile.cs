@@ -26,6 +26,20 @@ internal static class OutputFile
         }
     }
 
+    /// <summary>Makes a folder and those above it, unless they exist.</summary>
+    /// <exception cref="CommandException">It cannot be made.</exception>
+    public static void CreateFolder(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Failure(path, e);
+        }
+    }
+
     /// <summary>Runs what writes the file, and reports its failure as the output's.</summary>
     public static void Write(string path, Action write)
     {

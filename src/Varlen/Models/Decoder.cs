@@ -62,7 +62,7 @@ public sealed class Decoder : Module<PackedBatch, Tensor>
 
     private Tensor Features(PackedBatch batch)
     {
-        var stream = new ResidualStream(F.EmbeddingSum(_embedding.Weight, batch.Tokens, _positions.Weight, batch.Positions), null);
+        var stream = new ResidualState(F.EmbeddingSum(_embedding.Weight, batch.Tokens, _positions.Weight, batch.Positions), null);
         foreach (DecoderBlock block in _blocks) stream = block.Forward(stream, batch.Layout);
         return stream.Pending is null ? stream.Residual : stream.Residual + stream.Pending;
     }
@@ -71,13 +71,13 @@ public sealed class Decoder : Module<PackedBatch, Tensor>
 /// <summary>The residual stream between blocks: its value is the sum of both parts.</summary>
 /// <param name="Residual">What has been added up.</param>
 /// <param name="Pending">What the next norm adds; null when nothing is.</param>
-public readonly record struct ResidualStream(Tensor Residual, Tensor? Pending) : ITensorBundle
+public readonly record struct ResidualState(Tensor Residual, Tensor? Pending) : ITensorBundle
 {
     IEnumerable<Tensor?> ITensorBundle.Tensors => [Residual, Pending];
 }
 
 /// <summary>One block of a <see cref="Decoder"/>.</summary>
-public sealed class DecoderBlock : Module<ResidualStream, SequenceLayout, ResidualStream>
+public sealed class DecoderBlock : Module<ResidualState, SequenceLayout, ResidualState>
 {
     private readonly int _heads;
     private readonly LayerNorm _norm1, _norm2;
@@ -99,7 +99,7 @@ public sealed class DecoderBlock : Module<ResidualStream, SequenceLayout, Residu
     }
 
     /// <summary>Attention and network, each on the norm of the stream so far.</summary>
-    protected override ResidualStream ForwardCore(ResidualStream first, SequenceLayout second)
+    protected override ResidualState ForwardCore(ResidualState first, SequenceLayout second)
     {
         (Tensor residual, Tensor normed) = first.Pending is { } pending
             ? F.AddLayerNorm(first.Residual, pending, _norm1.Weight)
@@ -109,6 +109,6 @@ public sealed class DecoderBlock : Module<ResidualStream, SequenceLayout, Residu
         (residual, normed) = F.AddLayerNorm(residual, _proj.Forward(attended.View(-1, normed.Shape[-1])), _norm2.Weight);
         // The bias is added inside of the activation: one pass forward, and its gradient for free backward.
         Tensor hidden = F.Gelu(F.Linear(normed, _fc1.Weight), _fc1.Bias);
-        return new ResidualStream(residual, _fc2.Forward(hidden));
+        return new ResidualState(residual, _fc2.Forward(hidden));
     }
 }

@@ -53,12 +53,9 @@ public sealed class Parameter : IDisposable
         }
     }
 
-    /// <summary>Reads the parameter as ops do.</summary>
-    public static implicit operator Tensor(Parameter parameter)
-    {
-        ArgumentNullException.ThrowIfNull(parameter);
-        return parameter.Value;
-    }
+    /// <summary>Reads the parameter as ops do; null stays null, for optional parameters such as a bias.</summary>
+    [return: System.Diagnostics.CodeAnalysis.NotNullIfNotNull(nameof(parameter))]
+    public static implicit operator Tensor?(Parameter? parameter) => parameter?.Value;
 
     /// <summary>Forgets the gradient.</summary>
     public void ZeroGrad() => Value.ZeroGrad();

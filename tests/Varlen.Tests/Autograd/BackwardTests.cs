@@ -148,8 +148,8 @@ public sealed class BackwardTests
         Tensor x = Leaf(1, 2), a = x * 2, b = x * 3;
         Tensor sum = a + b;
         (GradientStatistics.Copies, GradientStatistics.StandaloneAdds, GradientStatistics.ZeroFills) = (0, 0, 0);
-        (sum * sum).Sum().Backward();
-        Assert.Equal([50, 100], x.Grad!.ToArray<double>());
+        (sum * 7).Sum().Backward();
+        Assert.Equal([35, 35], x.Grad!.ToArray<double>());
         Assert.Equal((0, 0, 0), (GradientStatistics.Copies, GradientStatistics.StandaloneAdds, GradientStatistics.ZeroFills));
     }
 }
