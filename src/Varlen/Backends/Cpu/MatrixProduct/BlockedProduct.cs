@@ -9,8 +9,8 @@ internal unsafe struct BlockedProduct<V, S> : IParallelBody where V : unmanaged 
 {
     /// <summary>Rows of A whose packed form stays in the second-level cache.</summary>
     internal const int RowBlock = 144;
-    /// <summary>Columns of B per block: with a block of k, 1 MiB, which leaves room for A in the second-level cache.</summary>
-    internal const int ColumnBlock = 512;
+    /// <summary>Columns of B per block, and so how often packed rows of A are used.</summary>
+    internal const int ColumnBlock = 1024;
     /// <summary>Rows of C kept in single precision at a time, when C is stored otherwise and K has several blocks.</summary>
     internal const int StagedRows = 2048;
 

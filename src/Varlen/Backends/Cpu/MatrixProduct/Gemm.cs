@@ -42,7 +42,13 @@ internal static unsafe class Gemm
     private static void RunNarrow<V, S>(ThreadTeam team, in GemmArguments a, in Product<V, S> product, int workers)
         where V : unmanaged where S : ISimd<V>
     {
-        var narrow = new NarrowProduct<V, S> { Product = product, A = (float*)a.A, AStride = a.LdA, Interleaved = a.TransposeA };
+        long tiles = (a.N + Product<V, S>.TileColumns - 1) / Product<V, S>.TileColumns;
+        // Long items for one worker, but several each when there are more workers.
+        long items = Math.Max((tiles + NarrowProduct<V, S>.GroupTiles - 1) / NarrowProduct<V, S>.GroupTiles, Math.Min(tiles, 4L * (workers - 1)));
+        var narrow = new NarrowProduct<V, S>
+        {
+            Product = product, A = (float*)a.A, AStride = a.LdA, Interleaved = a.TransposeA, Groups = EvenSplit.Into(tiles, items),
+        };
         if (!product.LeftIsFloat)
         {
             // A few rows, converted once, in the layout they have.
@@ -52,7 +58,7 @@ internal static unsafe class Gemm
             for (long line = 0; line < lines; line++)
                 TileStore.Load(a.AType, (byte*)a.A + line * a.LdA * a.AType.Size(), 0, 1, (int)width, narrow.A + line * width, 0);
         }
-        team.For(narrow.Items, ref narrow, workers);
+        team.For(items, ref narrow, workers);
     }
 
     private static void RunBlocked<V, S>(ThreadTeam team, in GemmArguments a, in Product<V, S> product, int workers)
@@ -63,8 +69,8 @@ internal static unsafe class Gemm
         {
             Team = team,
             Product = product,
-            // In place, A costs nothing to prepare, but its rows are far apart; wide products earn the packing back.
-            PackLeft = !product.LeftIsFloat || (a.TransposeA ? a.N > 256 || a.LdA > 512 : a.N >= 4096),
+            // In place, A costs nothing to prepare, but its rows are far apart; a product wide enough earns the packing back.
+            PackLeft = !product.LeftIsFloat || a.N >= 256 || (a.TransposeA && a.LdA > 512),
             Right = NativeScratch.Rent<float>(ScratchUse.ProductRight, 2 * buffer),
         };
         if (product.ResultIsStaged && a.K > Product<V, S>.DepthBlock)
