@@ -3,6 +3,9 @@ namespace Varlen.Backends.Cpu.Attention;
 // What goes into scratch and what comes out of it.
 internal unsafe partial struct BackwardItems<V, S>
 {
+    // Gradients of longer chunks would only push their own keys out of the cache.
+    private const int PrefetchedKeys = 128;
+
     private readonly bool AllFinite(in AttentionSequence sequence, int keyHead)
     {
         int dim = Shape.HeadDim, group = Problem.QueryHeads / Problem.KeyHeads;
@@ -42,6 +45,9 @@ internal unsafe partial struct BackwardItems<V, S>
         long token = sequence.KeyToken + unit.First, floats = (long)padded * Shape.Stride;
         OperandRows.Load<V, S>(Operands.Key, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Keys);
         OperandRows.Load<V, S>(Operands.Value, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Values);
+        int soon = Math.Min(keys, PrefetchedKeys);
+        OperandRows.Prefetch(Operands.DKey, sequence.Batch, token, head, soon, Shape.HeadDim);
+        OperandRows.Prefetch(Operands.DValue, sequence.Batch, token, head, soon, Shape.HeadDim);
         NativeScratch.Clear(buffers.DKeys, floats);
         NativeScratch.Clear(buffers.DValues, floats);
     }
@@ -50,6 +56,7 @@ internal unsafe partial struct BackwardItems<V, S>
     {
         int lanes = scores.Lanes, queries = scores.Queries, dim = Shape.HeadDim, stride = Shape.Stride;
         long token = sequence.QueryToken + scores.Query0;
+        OperandRows.Prefetch(Operands.DQuery, sequence.Batch, token, head, queries, dim);
         OperandRows.Load<V, S>(Operands.Query, sequence.Batch, token, head, queries, lanes, dim, stride, buffers.QueryRows);
         Transpose.Run<V, S>(buffers.QueryRows, stride, lanes, stride, buffers.QueryT, lanes);
         V scale = S.Set(scores.QueryScale);

@@ -122,6 +122,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
             new Span<float>(sum, lanes).Clear();
         }
         int from = Math.Max(scores.FirstKey / TileProduct.Rows * TileProduct.Rows, chunk0), end = Math.Min(scores.EndKey, chunkEnd);
+        if (last) OperandRows.Prefetch(Output, sequence.Batch, sequence.QueryToken + scores.Query0, head, scores.Queries, Shape.HeadDim);
         if (from < end)
         {
             OperandRows.Load<V, S>(Query, sequence.Batch, sequence.QueryToken + scores.Query0, head, scores.Queries, lanes,

@@ -205,7 +205,7 @@ internal sealed unsafe class AttentionRun
         // row for a query, over at most all rows for a key.
         if (kind == Kind.Gradient)
             tolerance += (RoundingOf(GradientType) * maximum)
-                + (RoundingOf(DType) * Dim / (1 - Dropout) * Scale * 2 * InputSize * (QueryHeads / KeyHeads) * Math.Max(1, Lengths.Max(l => l.Queries)));
+                + (RoundingOf(DType) * Dim / (1 - Dropout) * Scale * 2 * InputSize * (QueryHeads / KeyHeads) * Math.Max(1, Lengths.Select(l => l.Queries).DefaultIfEmpty().Max()));
         return tolerance;
     }
 
