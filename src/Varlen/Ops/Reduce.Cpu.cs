@@ -111,7 +111,7 @@ internal sealed unsafe partial class CpuBackend : IReductionKernels
                 long offset = Walk.TermOffset(term, out long left);
                 int n = (int)Math.Min(Math.Min(left, Tile), end - term);
                 A* values = Gather(start + offset, Walk.TermStride, n, scratch);
-                total = TReduction.Combine(total, double.CreateTruncating(ReduceTile(values, n)));
+                total = TReduction.Combine(total, double.CreateTruncating(RowReduction<TReduction>.Of(values, n)));
                 term += n;
             }
             Partials[run * Walk.Outputs + output] = total;
@@ -142,48 +142,6 @@ internal sealed unsafe partial class CpuBackend : IReductionKernels
             for (int i = 0; i < n; i++) scratch[i] = Element.Convert<T, A>(source[i * stride]);
             return scratch;
         }
-
-        private static A ReduceTile(A* values, int n)
-        {
-            // Several chains, for latency and for accuracy.
-            Vector<A> v0 = new(TReduction.Identity<A>()), v1 = v0, v2 = v0, v3 = v0;
-            int i = 0, step = Vector<A>.Count;
-            for (; i <= n - 4 * step; i += 4 * step)
-            {
-                v0 = TReduction.Combine(v0, Vector.Load(values + i));
-                v1 = TReduction.Combine(v1, Vector.Load(values + i + step));
-                v2 = TReduction.Combine(v2, Vector.Load(values + i + 2 * step));
-                v3 = TReduction.Combine(v3, Vector.Load(values + i + 3 * step));
-            }
-            for (; i <= n - step; i += step) v0 = TReduction.Combine(v0, Vector.Load(values + i));
-            v0 = TReduction.Combine(TReduction.Combine(v0, v1), TReduction.Combine(v2, v3));
-            A total = v0[0];
-            for (int lane = 1; lane < step; lane++) total = TReduction.Combine(total, v0[lane]);
-            for (; i < n; i++) total = TReduction.Combine(total, values[i]);
-            return total;
-        }
-    }
-
-    /// <summary>An associative operation with a neutral element.</summary>
-    private interface IReduction
-    {
-        static abstract A Identity<A>() where A : unmanaged, IBinaryFloatingPointIeee754<A>;
-        static abstract A Combine<A>(A a, A b) where A : unmanaged, IBinaryFloatingPointIeee754<A>;
-        static abstract Vector<A> Combine<A>(Vector<A> a, Vector<A> b) where A : unmanaged, IBinaryFloatingPointIeee754<A>;
-    }
-
-    private readonly struct SumReduction : IReduction
-    {
-        public static A Identity<A>() where A : unmanaged, IBinaryFloatingPointIeee754<A> => A.Zero;
-        public static A Combine<A>(A a, A b) where A : unmanaged, IBinaryFloatingPointIeee754<A> => a + b;
-        public static Vector<A> Combine<A>(Vector<A> a, Vector<A> b) where A : unmanaged, IBinaryFloatingPointIeee754<A> => a + b;
-    }
-
-    private readonly struct MaxReduction : IReduction
-    {
-        public static A Identity<A>() where A : unmanaged, IBinaryFloatingPointIeee754<A> => A.NegativeInfinity;
-        public static A Combine<A>(A a, A b) where A : unmanaged, IBinaryFloatingPointIeee754<A> => A.Max(a, b);
-        public static Vector<A> Combine<A>(Vector<A> a, Vector<A> b) where A : unmanaged, IBinaryFloatingPointIeee754<A> => Vector.Max(a, b);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

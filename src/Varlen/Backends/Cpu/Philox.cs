@@ -33,17 +33,46 @@ internal static unsafe class Philox
     {
         int i = 0;
         if (Avx512F.IsSupported)
-            for (; i <= count - 16; i += 16) Rows16(c0, c1 + (uint)i, c2, c3, key0, key1, destination + i, stride);
+            for (; i <= count - 16; i += 16) Blocks16(Vector512.Create(c0), Vector512.Create(c1 + (uint)i) + Vector512<uint>.Indices, c2, c3, key0, key1, destination + i, stride);
         if (Avx2.IsSupported)
-            for (; i <= count - 8; i += 8) Rows8(c0, c1 + (uint)i, c2, c3, key0, key1, destination + i, stride);
+            for (; i <= count - 8; i += 8) Blocks8(Vector256.Create(c0), Vector256.Create(c1 + (uint)i) + Vector256<uint>.Indices, c2, c3, key0, key1, destination + i, stride);
         for (; i < count; i++)
             (destination[i], destination[stride + i], destination[2 * stride + i], destination[3 * stride + i]) =
                 Block(c0, c1 + (uint)i, c2, c3, key0, key1);
     }
 
-    private static void Rows16(uint c0, uint c1, uint c2, uint c3, uint key0, uint key1, uint* destination, long stride)
+    /// <summary>
+    /// Blocks of <paramref name="count"/> counters that differ in their first word, which counts up from <paramref name="c0"/>: word w of
+    /// counter i goes to <c>destination[4 * i + w]</c>.
+    /// </summary>
+    internal static void Columns(uint c0, uint c1, uint c2, uint c3, uint key0, uint key1, int count, uint* destination)
     {
-        Vector512<uint> x0 = Vector512.Create(c0), x1 = Vector512.Create(c1) + Vector512<uint>.Indices;
+        uint* words = stackalloc uint[4 * 16];
+        int i = 0;
+        if (Avx512F.IsSupported)
+            for (; i <= count - 16; i += 16)
+            {
+                Blocks16(Vector512.Create(c0 + (uint)i) + Vector512<uint>.Indices, Vector512.Create(c1), c2, c3, key0, key1, words, 16);
+                Interleave(words, 16, destination + 4L * i);
+            }
+        if (Avx2.IsSupported)
+            for (; i <= count - 8; i += 8)
+            {
+                Blocks8(Vector256.Create(c0 + (uint)i) + Vector256<uint>.Indices, Vector256.Create(c1), c2, c3, key0, key1, words, 8);
+                Interleave(words, 8, destination + 4L * i);
+            }
+        for (; i < count; i++)
+            (destination[4L * i], destination[4L * i + 1], destination[4L * i + 2], destination[4L * i + 3]) = Block(c0 + (uint)i, c1, c2, c3, key0, key1);
+    }
+
+    private static void Interleave(uint* words, int count, uint* destination)
+    {
+        for (int i = 0; i < count; i++)
+            Vector128.Create(words[i], words[count + i], words[2 * count + i], words[3 * count + i]).Store(destination + 4 * i);
+    }
+
+    private static void Blocks16(Vector512<uint> x0, Vector512<uint> x1, uint c2, uint c3, uint key0, uint key1, uint* destination, long stride)
+    {
         Vector512<uint> x2 = Vector512.Create(c2), x3 = Vector512.Create(c3);
         for (int round = 0; round < Rounds; round++, key0 += Weyl0, key1 += Weyl1)
         {
@@ -60,9 +89,8 @@ internal static unsafe class Philox
         x3.Store(destination + 3 * stride);
     }
 
-    private static void Rows8(uint c0, uint c1, uint c2, uint c3, uint key0, uint key1, uint* destination, long stride)
+    private static void Blocks8(Vector256<uint> x0, Vector256<uint> x1, uint c2, uint c3, uint key0, uint key1, uint* destination, long stride)
     {
-        Vector256<uint> x0 = Vector256.Create(c0), x1 = Vector256.Create(c1) + Vector256<uint>.Indices;
         Vector256<uint> x2 = Vector256.Create(c2), x3 = Vector256.Create(c3);
         for (int round = 0; round < Rounds; round++, key0 += Weyl0, key1 += Weyl1)
         {
