@@ -21,14 +21,22 @@ internal sealed unsafe class CopyBandwidth : IDisposable
         for (long i = 0; i < 2 * bytes; i += 4096) _memory[i] = 1;
     }
 
-    /// <summary>Copies once with all threads of the CPU's team.</summary>
+    /// <summary>Copies with all threads of the CPU's team until some time has passed.</summary>
+    /// <param name="leastSeconds">Much longer than a tick of the clock.</param>
     /// <returns>Bytes per second, read and written together.</returns>
-    public double Measure()
+    public double Measure(double leastSeconds)
     {
         var body = new Copy { Source = _memory, Destination = _memory + _bytes, Bytes = _bytes };
         long start = Stopwatch.GetTimestamp();
-        CpuBackend.Instance.Team.Run(ref body);
-        return 2.0 * _bytes / Stopwatch.GetElapsedTime(start).TotalSeconds;
+        double seconds, bytes = 0;
+        do
+        {
+            CpuBackend.Instance.Team.Run(ref body);
+            bytes += 2.0 * _bytes;
+            seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+        while (seconds < leastSeconds);
+        return bytes / seconds;
     }
 
     public void Dispose() => NativeMemory.AlignedFree(_memory);

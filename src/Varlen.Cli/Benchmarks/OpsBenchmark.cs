@@ -45,24 +45,15 @@ internal static class OpsBenchmark
         {
             foreach (Case step in cases)
             {
-                double before = Repeat(copy);
+                double before = copy.Measure(SecondsPerSample / 4);
                 double seconds = step.Sample();
-                double bandwidth = Math.Max(before, Repeat(copy));
+                double bandwidth = Math.Max(before, copy.Measure(SecondsPerSample / 4));
                 if (round < 0) continue;
                 copies.Add(bandwidth);
                 step.Count(seconds, bandwidth);
             }
         }
         return new(tokens, features, [.. cases.Select(step => step.Row(copies.Max()))], Median(copies) * 1e-9);
-    }
-
-    private static double Repeat(CopyBandwidth copy)
-    {
-        double best = 0;
-        long start = Stopwatch.GetTimestamp();
-        do best = Math.Max(best, copy.Measure());
-        while (Stopwatch.GetElapsedTime(start).TotalSeconds < SecondsPerSample / 4);
-        return best;
     }
 
     private static double Median(IEnumerable<double> values)

@@ -23,6 +23,9 @@ internal static class OpsCases
         // Forward reads the input and writes the result; backward reads the output's gradient and the input, and writes the input's gradient.
         foreach (OpsCase step in Pair("rms_norm", () => F.RmsNorm(x, weight))) yield return step;
         foreach (OpsCase step in Pair("layer_norm", () => F.LayerNorm(x, weight, bias))) yield return step;
+        foreach (OpsCase step in Pair("silu", () => F.Silu(x))) yield return step;
+        yield return Forward("add", 3 * pass, () => F.Add(x, y));
+        yield return Forward("sum", pass, () => F.Sum(x));
         yield return Forward("add_layer_norm", 4 * pass, () => F.AddLayerNorm(x, y, weight, bias).Normed);
 
         OpsCase[] Pair(string name, Func<Tensor> op) => [Forward(name, 2 * pass, op), Backward(name, 3 * pass, op)];
