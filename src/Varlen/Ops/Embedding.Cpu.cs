@@ -20,6 +20,9 @@ internal sealed unsafe partial class CpuBackend : IEmbeddingKernels
         Rows.Dispatch(outputGradient.DType, ref kernel);
     }
 
+    /// <summary>Dense 32-bit indices: the tensor's own memory where they are that already.</summary>
+    private static Tensor Narrow(Tensor indices) => indices.DType == DType.Int32 ? indices.UntrackedAlias() : indices.UntrackedCopy(DType.Int32, indices.Device);
+
     private struct EmbeddingForwardKernel : ITypedKernel
     {
         public CpuBackend Backend;
@@ -28,15 +31,13 @@ internal sealed unsafe partial class CpuBackend : IEmbeddingKernels
 
         public readonly void Run<T, A>() where T : unmanaged where A : unmanaged, IBinaryFloatingPointIeee754<A>
         {
-            int[] ids = Ids.ToArray<int>(), positions = Positions?.ToArray<int>() ?? [];
-            fixed (int* i = ids, p = positions)
+            using Tensor ids = Narrow(Ids), positions = Narrow(Positions ?? Ids);
+            var rows = new Body<T, A>
             {
-                var rows = new Body<T, A>
-                {
-                    Features = Weight.Shape[1], Ids = i, Positions = p, Weight = Weight.Data<T>(), PositionWeight = PositionWeight is null ? null : PositionWeight.Data<T>(), Output = Output.Data<T>(),
-                };
-                Backend.ForRows(ids.Length, rows.Features, ref rows);
-            }
+                Features = Weight.Shape[1], Ids = ids.Data<int>(), Positions = positions.Data<int>(),
+                Weight = Weight.Data<T>(), PositionWeight = PositionWeight is null ? null : PositionWeight.Data<T>(), Output = Output.Data<T>(),
+            };
+            Backend.ForRows(ids.Count, rows.Features, ref rows);
         }
 
         private struct Body<T, A> : IRowRange where T : unmanaged where A : unmanaged, IBinaryFloatingPointIeee754<A>
@@ -76,7 +77,8 @@ internal sealed unsafe partial class CpuBackend : IEmbeddingKernels
         {
             if (WeightGradient.Tensor is not { Count: > 0 } target) return;
             int vocabulary = target.Shape[0], features = target.Shape[1];
-            int[] ids = Ids.ToArray<int>();
+            using Tensor narrow = Narrow(Ids);
+            var ids = new ReadOnlySpan<int>(narrow.Data<int>(), checked((int)narrow.Count));
             int[] ends = ArrayPool<int>.Shared.Rent(vocabulary + 1), tokens = ArrayPool<int>.Shared.Rent(ids.Length);
             SortById(ids, vocabulary, ends, tokens);
             fixed (int* e = ends, t = tokens)
@@ -94,7 +96,7 @@ internal sealed unsafe partial class CpuBackend : IEmbeddingKernels
         }
 
         /// <summary>A stable counting sort: the tokens of an id are <c>tokens[ends[id - 1]..ends[id]]</c> (from 0 for the first id).</summary>
-        private static void SortById(int[] ids, int vocabulary, int[] ends, int[] tokens)
+        private static void SortById(ReadOnlySpan<int> ids, int vocabulary, int[] ends, int[] tokens)
         {
             Array.Clear(ends, 0, vocabulary + 1);
             foreach (int id in ids) ends[id + 1]++;

@@ -12,7 +12,7 @@ namespace Varlen.Ops
         void EmbeddingBackward(Tensor outputGradient, Tensor ids, int? paddingIndex, GradientTarget weightGradient);
     }
 
-    internal static class Embeddings
+    internal static unsafe class Embeddings
     {
         public static Tensor Apply(string op, Tensor weight, Tensor ids, int? paddingIndex, Tensor? positionWeight, Tensor? positions, string idsName)
         {
@@ -51,10 +51,13 @@ namespace Varlen.Ops
             Op.Check(ids.DType is DType.Int32 or DType.Int64, op, parameter, $"{ids.DType} is no index type; pass Int32 or Int64");
             // On another device the batch was checked before it was sent there: reading it back would be a wait in every step.
             if (ids.Device != Device.Cpu) return;
-            long[] values = ids.ToArray<long>();
-            int at = values.AsSpan().IndexOfAnyExceptInRange(0, weight.Shape[0] - 1);
+            using Tensor dense = ids.IsContiguous ? ids.UntrackedAlias() : ids.UntrackedCopy(ids.DType, ids.Device);
+            int count = checked((int)dense.Count), most = weight.Shape[0] - 1;
+            ReadOnlySpan<int> narrow = dense.DType == DType.Int32 ? new(dense.Data<int>(), count) : default;
+            ReadOnlySpan<long> wide = dense.DType == DType.Int64 ? new(dense.Data<long>(), count) : default;
+            int at = Math.Max(narrow.IndexOfAnyExceptInRange(0, most), wide.IndexOfAnyExceptInRange(0, most));
             if (at >= 0)
-                throw new ArgumentOutOfRangeException(parameter, values[at], $"{op}: element {at} of {parameter} is {values[at]}, but the table {weight.Shape} has rows 0 to {weight.Shape[0] - 1}; the vocabulary of tokenizer and model must be the same");
+                throw new ArgumentOutOfRangeException(parameter, narrow.IsEmpty ? wide[at] : narrow[at], $"{op}: element {at} of {parameter} is {(narrow.IsEmpty ? wide[at] : narrow[at])}, but the table {weight.Shape} has rows 0 to {weight.Shape[0] - 1}; the vocabulary of tokenizer and model must be the same");
         }
     }
 }

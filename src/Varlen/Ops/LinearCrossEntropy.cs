@@ -41,7 +41,7 @@ namespace Varlen.Nn
             int features = Op.RequireRows(op, input), classes = LinearArguments.Check(op, input, features, weight, bias, outIn: true);
             var kernels = Op.Require<ILinearCrossEntropyKernels>(op, input, weight, bias, targets);
             targets = targets.Contiguous();
-            Targets.Count(op, input, nameof(input), targets, classes, ignoreIndex);
+            Targets.Check(op, input, nameof(input), targets, classes, ignoreIndex);
             input = Matrix.Fitting(input);
             weight = Matrix.Fitting(weight);
             Tensor loss = Tensor.Allocate([], Op.Accumulator(input.DType), input.Device);

@@ -87,7 +87,7 @@ public sealed class Trainer : IDisposable
         _state.Begin(step, _options.LearningRate, lossScale: 1.0 / batch.TargetCount);
         Tensor loss = _model.LossSum(batch);
         _optimizer.ZeroGrad();
-        loss.Backward(_state.LossGradient.To(dtype: loss.DType));
+        loss.Backward(_state.LossGradient);
         GradientClipping.Apply(_optimizer.Parameters, _options.ClipNorm, _state);
         _optimizer.Step(_state);
         return loss.Item() / batch.TargetCount;
