@@ -36,6 +36,8 @@ internal sealed unsafe class ThreadTeam : IDisposable
     private readonly Thread[] _threads;
     private readonly SemaphoreSlim[] _wake;
     private readonly int[] _parked;
+    // Per worker the job that waits for it, 0 once the worker has begun it or the starter has done without it.
+    private readonly long[] _claims;
     private readonly Lock _busy = new();
     private delegate*<void*, int, int, void> _invoke;
     private void* _body;
@@ -54,6 +56,7 @@ internal sealed unsafe class ThreadTeam : IDisposable
         _threads = new Thread[size - 1];
         _wake = new SemaphoreSlim[size - 1];
         _parked = new int[size - 1];
+        _claims = new long[size - 1];
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
@@ -69,8 +72,13 @@ internal sealed unsafe class ThreadTeam : IDisposable
     /// <summary>Runs <paramref name="body"/> on up to <paramref name="limit"/> workers and returns when all have finished.</summary>
     /// <param name="body">A local of the caller: workers reach it through its address on the caller's stack.</param>
     /// <param name="limit">Most workers worth waking for this job.</param>
+    public void Run<TBody>(ref TBody body, int limit = int.MaxValue) where TBody : struct, IParallelBody => Start(ref body, limit, needsAll: true);
+
+    /// <param name="body">The job.</param>
+    /// <param name="limit">Most workers worth waking.</param>
+    /// <param name="needsAll">Every worker has a share of its own. Otherwise, once the starter's part has returned, nobody waits for workers that have not begun: on a machine busy with other work they may get no core for a long time.</param>
     [SuppressMessage("Design", "CA1031", Justification = "A worker's exception is rethrown on the caller.")]
-    public void Run<TBody>(ref TBody body, int limit = int.MaxValue) where TBody : struct, IParallelBody
+    private void Start<TBody>(ref TBody body, int limit, bool needsAll) where TBody : struct, IParallelBody
     {
         ObjectDisposedException.ThrowIf(_stop, this);
         int workers = Math.Min(Size, limit);
@@ -86,13 +94,17 @@ internal sealed unsafe class ThreadTeam : IDisposable
             _failure = null;
             _barrierCount = 0;
             Volatile.Write(ref _running, workers - 1);
-            Interlocked.Exchange(ref _job, Next(workers));
+            long job = Next(workers);
+            for (int i = 0; i < workers - 1; i++) Volatile.Write(ref _claims[i], job);
+            Interlocked.Exchange(ref _job, job);
             for (int i = 0; i < workers - 1; i++)
                 if (Interlocked.Exchange(ref _parked[i], 0) == 1) _wake[i].Release();
             t_inside = true;
             try { body.Invoke(0, workers); }
             catch (Exception e) { Fail(e); }
             t_inside = false;
+            for (int i = 0; i < workers - 1 && !needsAll; i++)
+                if (Interlocked.CompareExchange(ref _claims[i], 0, job) == job) Interlocked.Decrement(ref _running);
             for (int spin = 0; Volatile.Read(ref _running) != 0; spin++) Pause(spin);
             _failure?.Throw();
         }
@@ -107,7 +119,7 @@ internal sealed unsafe class ThreadTeam : IDisposable
     {
         if (count <= 0) return;
         var body = new ItemLoop<TItems> { Items = Unsafe.AsPointer(ref items), Count = count };
-        Run(ref body, (int)Math.Min(limit, count));
+        Start(ref body, (int)Math.Min(limit, count), needsAll: false);
     }
 
     /// <summary>Waits until all workers of the current job have arrived. Every worker must call it equally often.</summary>
@@ -161,7 +173,7 @@ internal sealed unsafe class ThreadTeam : IDisposable
             job = AwaitJobAfter(job, worker - 1);
             if (_stop) return;
             int workers = (int)(job & 0xFFFF);
-            if (worker >= workers) continue;
+            if (worker >= workers || Interlocked.CompareExchange(ref _claims[worker - 1], 0, job) != job) continue;
             try { _invoke(_body, worker, workers); }
             catch (Exception e) { Fail(e); }
             Interlocked.Decrement(ref _running);
