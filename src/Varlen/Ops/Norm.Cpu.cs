@@ -137,27 +137,39 @@ internal static unsafe class NormRow
         for (; i < length; i++) y[i] = (x[i] - mean) * rstd * w[i] + b[i];
     }
 
-    /// <summary>Adds one row's terms to the parameters' gradients: dw += dy * normalised x, db += dy. Either may be absent.</summary>
-    public static void AddParameterTerms<A>(A* dy, A* x, A mean, A rstd, A* dw, A* db, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
+    /// <summary>
+    /// One row's gradients, each where its destination is not null: dx = rstd * (g - mean(g) - n * mean(g * n)) + passed, with g = dy * w and
+    /// n the normalised x (without centring mean(g) is left out); dw += dy * n; db += dy. dx may be the memory of dy or of passed.
+    /// </summary>
+    public static void Gradients<A>(A* dy, A* x, A* w, A* passed, A mean, A rstd, bool centered, A* dx, A* dw, A* db, int length)
+        where A : unmanaged, IBinaryFloatingPointIeee754<A>
     {
-        Vector<A> m = Vector.Create(mean), r = Vector.Create(rstd);
-        int width = Vector<A>.Count, i = 0;
-        if (dw != null)
+        (A meanG, A meanGN) = dx == null ? (A.Zero, A.Zero) : Means(dy, x, w, mean, rstd, length);
+        if (!centered) meanG = A.Zero;
+        Vector<A> m = Vector.Create(mean), r = Vector.Create(rstd), mg = Vector.Create(meanG), mgn = Vector.Create(meanGN);
+        int i = 0;
+        for (; i <= length - Vector<A>.Count; i += Vector<A>.Count)
         {
-            for (; i <= length - width; i += width) (Vector.Load(dw + i) + Vector.Load(dy + i) * ((Vector.Load(x + i) - m) * r)).Store(dw + i);
-            for (; i < length; i++) dw[i] += dy[i] * ((x[i] - mean) * rstd);
+            Vector<A> y = Vector.Load(dy + i), n = (Vector.Load(x + i) - m) * r;
+            if (dw != null) (Vector.Load(dw + i) + y * n).Store(dw + i);
+            if (db != null) (Vector.Load(db + i) + y).Store(db + i);
+            if (dx == null) continue;
+            Vector<A> d = r * (y * Vector.Load(w + i) - mg - n * mgn);
+            (passed == null ? d : d + Vector.Load(passed + i)).Store(dx + i);
         }
-        if (db == null) return;
-        for (i = 0; i <= length - width; i += width) (Vector.Load(db + i) + Vector.Load(dy + i)).Store(db + i);
-        for (; i < length; i++) db[i] += dy[i];
+        for (; i < length; i++)
+        {
+            A y = dy[i], n = (x[i] - mean) * rstd;
+            if (dw != null) dw[i] += y * n;
+            if (db != null) db[i] += y;
+            if (dx == null) continue;
+            A d = rstd * (y * w[i] - meanG - n * meanGN);
+            dx[i] = passed == null ? d : d + passed[i];
+        }
     }
 
-    /// <summary>
-    /// dx = rstd * (g - mean(g) - n * mean(g * n)) + passed, with g = dy * w and n the normalised x; without centring mean(g) is left out.
-    /// dx may be the memory of dy or of passed.
-    /// </summary>
-    public static void InputGradient<A>(A* dy, A* x, A* w, A* passed, A mean, A rstd, bool centered, A* dx, int length)
-        where A : unmanaged, IBinaryFloatingPointIeee754<A>
+    /// <summary>Means of g = dy * w and of g times the normalised x.</summary>
+    private static (A G, A GN) Means<A>(A* dy, A* x, A* w, A mean, A rstd, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
     {
         Vector<A> m = Vector.Create(mean), r = Vector.Create(rstd), g0 = Vector<A>.Zero, g1 = g0, n0 = g0, n1 = g0;
         int width = Vector<A>.Count, i = 0;
@@ -169,24 +181,13 @@ internal static unsafe class NormRow
             n0 += a * ((Vector.Load(x + i) - m) * r);
             n1 += b * ((Vector.Load(x + i + width) - m) * r);
         }
-        A sumG = Vector.Sum(g0 + g1), sumGN = Vector.Sum(n0 + n1);
+        A sumG = Vector.Sum(g0 + g1), sumGN = Vector.Sum(n0 + n1), features = A.CreateTruncating(length);
         for (; i < length; i++)
         {
             A g = dy[i] * w[i];
             sumG += g;
             sumGN += g * ((x[i] - mean) * rstd);
         }
-        A features = A.CreateTruncating(length), meanG = centered ? sumG / features : A.Zero, meanGN = sumGN / features;
-        Vector<A> mg = Vector.Create(meanG), mgn = Vector.Create(meanGN);
-        for (i = 0; i <= length - width; i += width)
-        {
-            Vector<A> n = (Vector.Load(x + i) - m) * r, d = r * (Vector.Load(dy + i) * Vector.Load(w + i) - mg - n * mgn);
-            (passed == null ? d : d + Vector.Load(passed + i)).Store(dx + i);
-        }
-        for (; i < length; i++)
-        {
-            A d = rstd * (dy[i] * w[i] - meanG - (x[i] - mean) * rstd * meanGN);
-            dx[i] = passed == null ? d : d + passed[i];
-        }
+        return (sumG / features, sumGN / features);
     }
 }

@@ -56,11 +56,9 @@ internal sealed unsafe partial class CpuBackend
                     A* dy = Rows.Read(Dy + at, Features, scratch + Features), x = Rows.Read(X + at, Features, scratch + 2L * Features);
                     A* passed = DSum == null ? null : Rows.Read(DSum + at, Features, scratch + 3L * Features);
                     A mean = Mean == null ? A.Zero : Mean[row];
-                    if (dw != null || db != null) NormRow.AddParameterTerms(dy, x, mean, Rstd[row], dw, db, Features);
-                    if (!First.IsWanted) continue;
-                    A* dx = direct ? First.Tensor!.Data<A>() + at : staged;
-                    NormRow.InputGradient(dy, x, w, passed, mean, Rstd[row], Mean != null, dx, Features);
-                    if (!direct) Write(First, dx, at);
+                    A* dx = !First.IsWanted ? null : direct ? First.Tensor!.Data<A>() + at : staged;
+                    NormRow.Gradients(dy, x, w, passed, mean, Rstd[row], Mean != null, dx, dw, db, Features);
+                    if (!direct && First.IsWanted) Write(First, dx, at);
                     if (Second.IsWanted) Write(Second, dx, at);
                 }
             }

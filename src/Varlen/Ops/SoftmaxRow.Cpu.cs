@@ -6,20 +6,22 @@ namespace Varlen.Backends.Cpu;
 /// <summary>The softmax of one row, in an order that depends on its length alone.</summary>
 internal static unsafe class SoftmaxRow
 {
-    /// <summary>The largest value; NaN when there is one.</summary>
+    /// <summary>The largest value, NaN aside: a NaN shows in the sum of exponentials.</summary>
     public static A Max<A>(A* x, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
     {
-        Vector<A> m0 = Vector.Create(A.NegativeInfinity), m1 = m0;
+        Vector<A> m0 = Vector.Create(A.NegativeInfinity), m1 = m0, m2 = m0, m3 = m0;
         int width = Vector<A>.Count, i = 0;
-        for (; i <= length - 2 * width; i += 2 * width)
+        for (; i <= length - 4 * width; i += 4 * width)
         {
-            m0 = Vector.Max(m0, Vector.Load(x + i));
-            m1 = Vector.Max(m1, Vector.Load(x + i + width));
+            m0 = Larger(m0, Vector.Load(x + i));
+            m1 = Larger(m1, Vector.Load(x + i + width));
+            m2 = Larger(m2, Vector.Load(x + i + 2 * width));
+            m3 = Larger(m3, Vector.Load(x + i + 3 * width));
         }
-        m0 = Vector.Max(m0, m1);
-        A max = A.NegativeInfinity;
-        for (int lane = 0; lane < width; lane++) max = A.Max(max, m0[lane]);
-        for (; i < length; i++) max = A.Max(max, x[i]);
+        m0 = Larger(Larger(m0, m1), Larger(m2, m3));
+        A max = m0[0];
+        for (int lane = 1; lane < width; lane++) max = m0[lane] > max ? m0[lane] : max;
+        for (; i < length; i++) max = x[i] > max ? x[i] : max;
         return max;
     }
 
@@ -30,13 +32,13 @@ internal static unsafe class SoftmaxRow
         int width = Vector<A>.Count, i = 0;
         for (; i <= length - 2 * width; i += 2 * width)
         {
-            s0 += VectorFunctions.Exp(Vector.Load(x + i) - m);
-            s1 += VectorFunctions.Exp(Vector.Load(x + i + width) - m);
+            s0 += Exp(Vector.Load(x + i) - m);
+            s1 += Exp(Vector.Load(x + i + width) - m);
         }
-        for (; i <= length - width; i += width) s0 += VectorFunctions.Exp(Vector.Load(x + i) - m);
+        for (; i <= length - width; i += width) s0 += Exp(Vector.Load(x + i) - m);
         A sum = Vector.Sum(s0 + s1);
         if (i == length) return sum;
-        Vector<A> tail = VectorFunctions.Exp(Partial(x + i, length - i) - m);
+        Vector<A> tail = Exp(Partial(x + i, length - i) - m);
         for (int lane = 0; lane < length - i; lane++) sum += tail[lane];
         return sum;
     }
@@ -46,13 +48,25 @@ internal static unsafe class SoftmaxRow
     {
         Vector<A> m = Vector.Create(max), f = Vector.Create(factor);
         int i = 0;
-        for (; i <= length - Vector<A>.Count; i += Vector<A>.Count) (VectorFunctions.Exp(Vector.Load(x + i) - m) * f).Store(y + i);
+        for (; i <= length - Vector<A>.Count; i += Vector<A>.Count) (Exp(Vector.Load(x + i) - m) * f).Store(y + i);
         if (i == length) return;
-        Vector<A> tail = VectorFunctions.Exp(Partial(x + i, length - i) - m) * f;
+        Vector<A> tail = Exp(Partial(x + i, length - i) - m) * f;
         for (int lane = 0; i < length; i++, lane++) y[i] = tail[lane];
     }
 
+    // A comparison and a blend: the IEEE maximum, with its cases for NaN and signed zeros, takes many times as long.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<A> Larger<A>(Vector<A> a, Vector<A> b) => Vector.ConditionalSelect(Vector.GreaterThan(b, a), b, a);
+
+    // Below e^-69 (1e-30; e^-690 in double precision) counts as zero: it is far under the rounding of the row's sum, and matrix products
+    // with denormal numbers take many times as long.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<A> Exp<A>(Vector<A> x) where A : unmanaged, IBinaryFloatingPointIeee754<A>
+    {
+        Vector<A> negligible = Vector.LessThan(x, Vector.Create(A.CreateTruncating(typeof(A) == typeof(float) ? -69 : -690)));
+        return Vector.ConditionalSelect(negligible, Vector<A>.Zero, VectorFunctions.Exp(Vector.ConditionalSelect(negligible, Vector<A>.Zero, x)));
+    }
+
     private static Vector<A> Partial<A>(A* x, int length) where A : unmanaged
     {
         Vector<A> values = Vector<A>.Zero;

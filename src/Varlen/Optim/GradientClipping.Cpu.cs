@@ -39,15 +39,19 @@ internal sealed unsafe partial class CpuBackend : IGradientNormKernels
 
         private static double Squares(float* values, int length)
         {
-            Vector<double> s0 = Vector<double>.Zero, s1 = s0;
-            int i = 0;
-            for (; i <= length - Vector<float>.Count; i += Vector<float>.Count)
+            // Four independent chains hide the latency of an addition.
+            Vector<double> s0 = Vector<double>.Zero, s1 = s0, s2 = s0, s3 = s0;
+            int width = Vector<float>.Count, i = 0;
+            for (; i <= length - 2 * width; i += 2 * width)
             {
-                Vector.Widen(Vector.Load(values + i), out Vector<double> low, out Vector<double> high);
-                s0 += low * low;
-                s1 += high * high;
+                Vector.Widen(Vector.Load(values + i), out Vector<double> a, out Vector<double> b);
+                Vector.Widen(Vector.Load(values + i + width), out Vector<double> c, out Vector<double> d);
+                s0 += a * a;
+                s1 += b * b;
+                s2 += c * c;
+                s3 += d * d;
             }
-            double sum = Vector.Sum(s0 + s1);
+            double sum = Vector.Sum((s0 + s1) + (s2 + s3));
             for (; i < length; i++) sum += (double)values[i] * values[i];
             return sum;
         }
