@@ -15,7 +15,7 @@ internal unsafe interface IRowRun<A> where A : unmanaged
 
 internal sealed unsafe partial class CpuBackend
 {
-    private const int RunRows = 64;
+    private const int RunRows = 64, StripColumns = 256;
 
     /// <summary>
     /// Visits all rows once, in runs of a fixed length that each have sums of their own, which are then added in order into the targets:
@@ -36,7 +36,7 @@ internal sealed unsafe partial class CpuBackend
             Team.For(runs, ref items, workers);
             if (partials == null) return;
             var strips = new RunSums<A> { Partials = partials, Runs = runs, Width = width };
-            Team.For((width + SumColumnsPerTask - 1) / SumColumnsPerTask, ref strips, (int)Math.Clamp(runs * width / (2 * BlockElements), 1, 1024));
+            Team.For((width + StripColumns - 1) / StripColumns, ref strips, (int)Math.Clamp(runs * width / (2 * BlockElements), 1, 1024));
             for (int i = 0; i < targets.Length; i++)
                 if (targets[i] is { Tensor: { } target, Accumulate: var accumulate })
                     Rows.Write(partials + (long)i * columns, (void*)target.Pointer, target.DType, columns, accumulate);
@@ -68,7 +68,7 @@ internal sealed unsafe partial class CpuBackend
 
         public readonly void Invoke(long item, int worker)
         {
-            long first = item * SumColumnsPerTask, length = Math.Min(SumColumnsPerTask, Width - first);
+            long first = item * StripColumns, length = Math.Min(StripColumns, Width - first);
             for (long run = 1; run < Runs; run++) Rows.Write(Partials + run * Width + first, Partials + first, length, accumulate: true);
         }
     }
