@@ -40,10 +40,11 @@ internal sealed unsafe partial class CpuBackend : ISoftmaxKernels
 
             public readonly void Invoke(long first, long end)
             {
-                A* scratch = Scratch.Get<A>(2L * Features), y = scratch + Features;
+                A* scratch = Scratch.Get<A>(2L * Features);
                 for (long row = first; row < end; row++)
                 {
                     A* x = Rows.Read(Input + row * Features, Features, scratch);
+                    A* y = typeof(T) == typeof(A) ? (A*)(Output + row * Features) : scratch + Features;
                     double maximum = double.CreateTruncating(RowReduction<MaxReduction>.Of(x, Features));
                     VectorLoop.Run(new ExpOfDifference { Subtracted = maximum }, x, null, null, y, null, Features);
                     double sum = double.CreateTruncating(RowReduction<SumReduction>.Of(y, Features));
@@ -105,7 +106,7 @@ internal sealed unsafe partial class CpuBackend : ISoftmaxKernels
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Invoke<A>(Vector<A> a, Vector<A> b, Vector<A> c, out Vector<A> y, out Vector<A> z) where A : unmanaged, IBinaryFloatingPointIeee754<A>
-            => (y, z) = (VectorFunctions.Exp(a - new Vector<A>(A.CreateTruncating(Subtracted))), default);
+            => (y, z) = (VectorFunctions.ExpWithoutDenormals(a - new Vector<A>(A.CreateTruncating(Subtracted))), default);
     }
 
     private readonly struct TwiceSubtracted : IElementwise
@@ -139,6 +140,6 @@ internal sealed unsafe partial class CpuBackend : ISoftmaxKernels
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Invoke<A>(Vector<A> a, Vector<A> b, Vector<A> c, out Vector<A> y, out Vector<A> z) where A : unmanaged, IBinaryFloatingPointIeee754<A>
-            => (y, z) = (a - VectorFunctions.Exp(b) * A.CreateTruncating(Sum), default);
+            => (y, z) = (a - VectorFunctions.ExpWithoutDenormals(b) * A.CreateTruncating(Sum), default);
     }
 }

@@ -26,9 +26,9 @@ internal static partial class VectorFunctions
         Vector<A> tail;
         if (typeof(A) == typeof(float))
         {
-            Vector<float> v = Vector.As<A, float>(x), e = Exp(new Vector<float>(-0.5f) * v * v);
+            Vector<float> v = Vector.As<A, float>(x), e = ExpWithoutDenormals(new Vector<float>(-0.5f) * v * v);
             exponential = Vector.As<float, A>(e);
-            tail = Vector.As<float, A>(e * TailRatio(Limit(Vector.Abs(v), 0f, 15f)));
+            tail = Vector.As<float, A>(e * TailRatio(Vector.MinNative(Vector.Abs(v), new Vector<float>(15f))));
         }
         else
         {
