@@ -75,8 +75,22 @@ internal static unsafe class Rows
             for (; i < length; i++) target[i] += values[i];
             return;
         }
-        for (long i = 0; i < length; i++)
+        long done = typeof(T) == typeof(BFloat16) && typeof(A) == typeof(float) ? Narrow((float*)values, (ushort*)destination, length, accumulate) : 0;
+        for (long i = done; i < length; i++)
             destination[i] = Element.Convert<A, T>(accumulate ? Element.Convert<T, A>(destination[i]) + values[i] : values[i]);
+    }
+
+    /// <summary>Whole vectors only; gives the number of elements written.</summary>
+    private static long Narrow(float* source, ushort* destination, long length, bool accumulate)
+    {
+        long i = 0;
+        for (; i <= length - 8; i += 8)
+        {
+            Vector256<float> values = Vector256.Load(source + i);
+            if (accumulate) values += Simd256.LoadBFloat16(destination + i);
+            Simd256.StoreBFloat16(destination + i, values);
+        }
+        return i;
     }
 
     private static void Widen(ushort* source, long length, float* destination)
