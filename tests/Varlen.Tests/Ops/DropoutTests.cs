@@ -51,6 +51,18 @@ public sealed class DropoutTests
     }
 
     [Fact]
+    public unsafe void BlocksOfCountersMatchSingleOnes()
+    {
+        uint* words = stackalloc uint[4 * 50];
+        foreach (int count in (int[])[0, 1, 7, 8, 12, 16, 27, 50])
+        {
+            Philox.Columns(uint.MaxValue - 3, 5, 6, 7, 8, 9, count, words);
+            for (int i = 0; i < count; i++)
+                Assert.Equal(Philox.Block(uint.MaxValue - 3 + (uint)i, 5, 6, 7, 8, 9), (words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]));
+        }
+    }
+
+    [Fact]
     public void TheMaskFollowsTheToken()
     {
         using TensorScope scope = TensorScope.Begin();
