@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Varlen.Autograd;
 using Varlen.Ops;
 
 namespace Varlen.Backends.Cpu;
@@ -10,7 +11,14 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
     public void Copy(Tensor source, Tensor destination, bool accumulate)
     {
         if (source.Count == 0) return;
-        var loop = new StridedLoop(source.Shape.Dimensions, source.Strides, destination.Strides);
+        bool converts = source.DType.IsFloatingPoint() && destination.DType.IsFloatingPoint() && (accumulate || source.DType != destination.DType);
+        // Sums are formed in the source's type of arithmetic, which must not be the narrower one.
+        if (converts && (destination.DType != DType.Float64 || source.DType == DType.Float64))
+        {
+            Map(default(Unchanged), source.Shape, source, null, null, new GradientTarget(destination, accumulate));
+            return;
+        }
+        var loop = new ElementwiseLoop(source.Shape, source, destination);
         switch (source.DType)
         {
             case DType.Float64: CopyFrom<double>(source, destination, accumulate, loop); break;
@@ -42,7 +50,7 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
         Copy(spread, destination, accumulate: false);
     }
 
-    private void CopyFrom<TSource>(Tensor source, Tensor destination, bool accumulate, StridedLoop loop) where TSource : unmanaged
+    private void CopyFrom<TSource>(Tensor source, Tensor destination, bool accumulate, ElementwiseLoop loop) where TSource : unmanaged
     {
         switch (destination.DType)
         {
@@ -72,34 +80,26 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
     {
         public TSource* Source;
         public TDestination* Destination;
-        public StridedLoop Loop;
+        public ElementwiseLoop Loop;
         public bool Accumulate;
 
         public readonly void Invoke(long block, int worker)
         {
-            long first = block * Loop.RowsPerBlock, end = Math.Min(Loop.Rows, first + Loop.RowsPerBlock);
-            for (long row = first; row < end; row++)
+            long first = block * Loop.PiecesPerBlock, end = Math.Min(Loop.Pieces, first + Loop.PiecesPerBlock);
+            for (long piece = first; piece < end; piece++)
             {
-                (long s, long d) = Loop.RowStart(row);
-                Row(Source + s, Destination + d);
+                long length = Loop.Piece(piece, out OperandOffsets at);
+                Row(Source + at[0], Destination + at[1], length);
             }
         }
 
-        private readonly void Row(TSource* source, TDestination* destination)
+        private readonly void Row(TSource* source, TDestination* destination, long n)
         {
-            long n = Loop.Inner, ss = Loop.SourceStride, ds = Loop.DestinationStride;
-            if (ss == 1 && ds == 1)
+            (long ss, long ds) = (Loop.InnerStride(0), Loop.InnerStride(1));
+            if (ss == 1 && ds == 1 && typeof(TSource) == typeof(TDestination) && !Accumulate)
             {
-                if (typeof(TSource) == typeof(TDestination) && !Accumulate)
-                {
-                    NativeMemory.Copy(source, destination, (nuint)(n * sizeof(TSource)));
-                    return;
-                }
-                if (typeof(TSource) == typeof(float) && typeof(TDestination) == typeof(float))
-                {
-                    AddRow((float*)source, (float*)destination, n);
-                    return;
-                }
+                NativeMemory.Copy(source, destination, (nuint)(n * sizeof(TSource)));
+                return;
             }
             if (ss == 0 && ds == 1 && !Accumulate && typeof(TSource) == typeof(TDestination))
             {
@@ -111,14 +111,16 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
                     ? Element.FromDouble<TDestination>(Element.ToDouble(destination[i * ds]) + Element.ToDouble(source[i * ss]))
                     : Element.Convert<TSource, TDestination>(source[i * ss]);
         }
+    }
 
-        private static void AddRow(float* source, float* destination, long n)
-        {
-            long i = 0;
-            for (; i <= n - Vector<float>.Count; i += Vector<float>.Count)
-                (Vector.Load(source + i) + Vector.Load(destination + i)).Store(destination + i);
-            for (; i < n; i++) destination[i] += source[i];
-        }
+    private readonly struct Unchanged : IElementwise
+    {
+        public static int Inputs => 1;
+        public static int Outputs => 1;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Invoke<A>(Vector<A> a, Vector<A> b, Vector<A> c, out Vector<A> y, out Vector<A> z) where A : unmanaged, IBinaryFloatingPointIeee754<A>
+            => (y, z) = (a, default);
     }
 }
 
