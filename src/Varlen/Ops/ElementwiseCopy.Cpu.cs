@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Varlen.Ops;
@@ -95,9 +94,15 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
                     NativeMemory.Copy(source, destination, (nuint)(n * sizeof(TSource)));
                     return;
                 }
-                if (typeof(TSource) == typeof(float) && typeof(TDestination) == typeof(float))
+                bool narrow = typeof(TDestination) == typeof(BFloat16) || typeof(TDestination) == typeof(Half);
+                if (typeof(TSource) == typeof(float) && (narrow || typeof(TDestination) == typeof(float)))
                 {
-                    AddRow((float*)source, (float*)destination, n);
+                    Rows.Write((float*)source, destination, n, Accumulate);
+                    return;
+                }
+                if ((typeof(TSource) == typeof(BFloat16) || typeof(TSource) == typeof(Half)) && typeof(TDestination) == typeof(float) && !Accumulate)
+                {
+                    Rows.Read(source, n, (float*)destination);
                     return;
                 }
             }
@@ -110,14 +115,6 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
                 destination[i * ds] = Accumulate
                     ? Element.FromDouble<TDestination>(Element.ToDouble(destination[i * ds]) + Element.ToDouble(source[i * ss]))
                     : Element.Convert<TSource, TDestination>(source[i * ss]);
-        }
-
-        private static void AddRow(float* source, float* destination, long n)
-        {
-            long i = 0;
-            for (; i <= n - Vector<float>.Count; i += Vector<float>.Count)
-                (Vector.Load(source + i) + Vector.Load(destination + i)).Store(destination + i);
-            for (; i < n; i++) destination[i] += source[i];
         }
     }
 }

@@ -75,8 +75,23 @@ internal static unsafe class Rows
             for (; i < length; i++) target[i] += values[i];
             return;
         }
-        for (long i = 0; i < length; i++)
-            destination[i] = Element.Convert<A, T>(accumulate ? Element.Convert<T, A>(destination[i]) + values[i] : values[i]);
+        long at = 0;
+        if (typeof(A) == typeof(float) && typeof(T) == typeof(BFloat16)) at = Narrow<BFloat16, BFloat16Element>((float*)values, (BFloat16*)destination, length, accumulate);
+        if (typeof(A) == typeof(float) && typeof(T) == typeof(Half)) at = Narrow<Half, Float16Element>((float*)values, (Half*)destination, length, accumulate);
+        for (; at < length; at++)
+            destination[at] = Element.Convert<A, T>(accumulate ? Element.Convert<T, A>(destination[at]) + values[at] : values[at]);
+    }
+
+    /// <summary>Writes all but a rest of fewer than 8 elements, and gives the number of those written.</summary>
+    private static long Narrow<T, TElement>(float* values, T* destination, long length, bool accumulate) where T : unmanaged where TElement : IElement<T>
+    {
+        long i = 0;
+        for (; i <= length - 8; i += 8)
+        {
+            Vector256<float> value = Vector256.Load(values + i);
+            TElement.Store8(destination + i, accumulate ? TElement.Load8(destination + i) + value : value);
+        }
+        return i;
     }
 
     private static void Widen(ushort* source, long length, float* destination)
