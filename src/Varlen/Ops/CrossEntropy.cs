@@ -30,7 +30,10 @@ namespace Varlen.Nn
 
     public static partial class Functional
     {
-        /// <summary>Cross entropy of the softmax of each row against its target class: <c>-log softmax(logits)[target]</c>.</summary>
+        /// <summary>
+        /// Cross entropy of the softmax of each row against its target class: <c>-log softmax(logits)[target]</c>. A probability below 1e-30 of
+        /// the largest (1e-300 for Float64) has no gradient.
+        /// </summary>
         /// <param name="logits">Unnormalised scores, <c>[..., classes]</c>, any floating-point type. Computed in single precision (double for Float64).</param>
         /// <param name="targets">Class numbers, <c>[...]</c>, Int32 or Int64.</param>
         /// <param name="ignoreIndex">Targets of this value count neither in the sum nor in the mean, and have no gradient.</param>

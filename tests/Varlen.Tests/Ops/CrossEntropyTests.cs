@@ -61,6 +61,19 @@ public sealed class CrossEntropyTests
     }
 
     [Fact]
+    public void NegligibleProbabilitiesAreZeroNotDenormal()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        float[] values = [.. Enumerable.Range(0, 19).Select(i => i == 3 ? 0f : -60f - i)];
+        Tensor logits = Tensor.From(values, [1, 19], requiresGrad: true);
+        F.CrossEntropy(logits, Tensor.From([3L], [1])).Backward();
+        float[] gradient = logits.Grad!.ToArray<float>();
+        for (int i = 0; i < 19; i++)
+            if (i > 9) Assert.Equal(0, gradient[i]);
+            else if (i != 3) Assert.InRange(gradient[i], 1e-31f, 1e-26f);
+    }
+
+    [Fact]
     public void NothingToCountIsZero()
     {
         using TensorScope scope = TensorScope.Begin();

@@ -43,6 +43,8 @@ internal sealed unsafe class NativeScratch
 /// <summary>Buffers of a <see cref="NativeScratch"/> that are in use at the same time.</summary>
 internal enum ScratchUse
 {
+    /// <summary>Rows of an elementwise op, a norm or a loss.</summary>
+    Rows,
     /// <summary>Packed rows of a matrix product's left operand.</summary>
     ProductLeft,
     /// <summary>Packed columns of a matrix product's right operand, shared by the team.</summary>

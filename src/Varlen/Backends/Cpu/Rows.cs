@@ -75,20 +75,21 @@ internal static unsafe class Rows
             for (; i < length; i++) target[i] += values[i];
             return;
         }
-        long done = typeof(T) == typeof(BFloat16) && typeof(A) == typeof(float) ? Narrow((float*)values, (ushort*)destination, length, accumulate) : 0;
-        for (long i = done; i < length; i++)
-            destination[i] = Element.Convert<A, T>(accumulate ? Element.Convert<T, A>(destination[i]) + values[i] : values[i]);
+        long at = 0;
+        if (typeof(A) == typeof(float) && typeof(T) == typeof(BFloat16)) at = Narrow<BFloat16, BFloat16Element>((float*)values, (BFloat16*)destination, length, accumulate);
+        if (typeof(A) == typeof(float) && typeof(T) == typeof(Half)) at = Narrow<Half, Float16Element>((float*)values, (Half*)destination, length, accumulate);
+        for (; at < length; at++)
+            destination[at] = Element.Convert<A, T>(accumulate ? Element.Convert<T, A>(destination[at]) + values[at] : values[at]);
     }
 
-    /// <summary>Whole vectors only; gives the number of elements written.</summary>
-    private static long Narrow(float* source, ushort* destination, long length, bool accumulate)
+    /// <summary>Writes all but a rest of fewer than 8 elements, and gives the number of those written.</summary>
+    private static long Narrow<T, TElement>(float* values, T* destination, long length, bool accumulate) where T : unmanaged where TElement : IElement<T>
     {
         long i = 0;
         for (; i <= length - 8; i += 8)
         {
-            Vector256<float> values = Vector256.Load(source + i);
-            if (accumulate) values += Simd256.LoadBFloat16(destination + i);
-            Simd256.StoreBFloat16(destination + i, values);
+            Vector256<float> value = Vector256.Load(values + i);
+            TElement.Store8(destination + i, accumulate ? TElement.Load8(destination + i) + value : value);
         }
         return i;
     }
@@ -109,32 +110,9 @@ internal static unsafe class Rows
         => System.Numerics.Tensors.TensorPrimitives.ConvertToSingle(new ReadOnlySpan<Half>(source, checked((int)length)), new Span<float>(destination, (int)length));
 }
 
-/// <summary>Per-thread native scratch for kernels: grows to the largest request and is reused, so that kernels allocate nothing.</summary>
+/// <summary>Scratch of row kernels: one buffer per thread, which a kernel asks for once and divides.</summary>
 internal static unsafe class Scratch
 {
-    [ThreadStatic] private static Block? t_block;
-
-    /// <summary>
-    /// Aligned memory of the calling thread, valid until its next call. A kernel asks once and divides what it gets.
-    /// </summary>
-    public static T* Get<T>(long count) where T : unmanaged => (T*)(t_block ??= new Block()).Ensure(checked(count * sizeof(T)));
-
-    private sealed class Block
-    {
-        private void* _memory;
-        private long _size;
-
-        ~Block() => NativeMemory.AlignedFree(_memory);
-
-        public void* Ensure(long bytes)
-        {
-            if (bytes <= _size) return _memory;
-            NativeMemory.AlignedFree(_memory);
-            _memory = null;
-            _size = 0;
-            _memory = NativeMemory.AlignedAlloc((nuint)bytes, 64);
-            _size = bytes;
-            return _memory;
-        }
-    }
+    /// <summary>Aligned memory of the calling thread, valid until its next call.</summary>
+    public static T* Get<T>(long count) where T : unmanaged => NativeScratch.Rent<T>(ScratchUse.Rows, count);
 }
