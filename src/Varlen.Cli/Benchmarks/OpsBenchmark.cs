@@ -37,7 +37,8 @@ internal static class OpsBenchmark
     public static OpsResult Run(int tokens, int features, int rounds)
     {
         using TensorScope scope = TensorScope.Begin();
-        Case[] cases = [.. OpsCases.Create(tokens, features).Select(step => new Case(step))];
+        using var steps = new OpsCases(tokens, features);
+        Case[] cases = [.. steps.Steps.Select(step => new Case(step))];
         using var copy = new CopyBandwidth(Math.Max(4096, 4L * tokens * features));
         var copies = new List<double>();
         // The first round, uncounted, compiles and touches everything.

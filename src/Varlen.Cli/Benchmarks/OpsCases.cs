@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Varlen.Nn;
+using Varlen.Optim;
 using F = Varlen.Nn.Functional;
 
 namespace Varlen.Cli.Benchmarks;
@@ -9,36 +11,73 @@ namespace Varlen.Cli.Benchmarks;
 /// <param name="Run">Runs it once and returns the seconds of the part that counts.</param>
 internal sealed record OpsCase(string Name, long Bytes, Func<double> Run);
 
-/// <summary>The steps that <see cref="OpsBenchmark"/> times, with the traffic that each cannot avoid.</summary>
-internal static class OpsCases
+/// <summary>The steps that <see cref="OpsBenchmark"/> times, with the traffic that each cannot avoid, and their operands.</summary>
+internal sealed class OpsCases : IDisposable
 {
-    /// <summary>Makes the operands, in the caller's scope, and the steps over them.</summary>
-    public static IEnumerable<OpsCase> Create(int tokens, int features)
+    private readonly List<OpsCase> _steps = [];
+    private readonly Tensor _x, _y, _weight, _bias, _gradient;
+    private readonly Parameter _parameter;
+    private readonly AdamW _optimizer;
+    // Traffic of one operand, read or written once.
+    private readonly long _pass;
+
+    /// <summary>Makes the operands; tensors belong to the caller's scope.</summary>
+    public OpsCases(int tokens, int features)
     {
-        long pass = 4L * tokens * features;
-        Tensor x = Tensor.Randn([tokens, features], seed: 1), y = Tensor.Randn([tokens, features], seed: 2), dy = Tensor.Randn([tokens, features], seed: 3);
-        Tensor weight = Tensor.Ones([features]), bias = Tensor.Zeros([features]);
-        foreach (Tensor leaf in (Tensor[])[x, y, weight, bias]) leaf.RequiresGrad = true;
+        _pass = 4L * tokens * features;
+        _x = Tensor.Randn([tokens, features], seed: 1, requiresGrad: true);
+        _y = Tensor.Randn([tokens, features], seed: 2, requiresGrad: true);
+        _weight = Tensor.Ones([features], requiresGrad: true);
+        _bias = Tensor.Zeros([features], requiresGrad: true);
+        _gradient = Tensor.Randn([tokens, features], seed: 3);
+        Tensor ids = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i * 7919L % features)], [tokens]);
+        Tensor rows = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => tokens - 1L - i)], [tokens]);
 
-        // Forward reads the input and writes the result; backward reads the output's gradient and the input, and writes the input's gradient.
-        foreach (OpsCase step in Pair("rms_norm", () => F.RmsNorm(x, weight))) yield return step;
-        foreach (OpsCase step in Pair("layer_norm", () => F.LayerNorm(x, weight, bias))) yield return step;
-        foreach (OpsCase step in Pair("silu", () => F.Silu(x))) yield return step;
-        yield return Forward("add", 3 * pass, () => F.Add(x, y));
-        yield return Forward("sum", pass, () => F.Sum(x));
-        yield return Forward("add_layer_norm", 4 * pass, () => F.AddLayerNorm(x, y, weight, bias).Normed);
+        Pass("add", 3, () => F.Add(_x, _y));
+        Pass("sum", 1, () => F.Sum(_x));
+        Both("rms_norm", () => F.RmsNorm(_x, _weight));
+        Both("layer_norm", () => F.LayerNorm(_x, _weight, _bias));
+        Pass("add_layer_norm", 4, () => F.AddLayerNorm(_x, _y, _weight, _bias).Normed);
+        Both("gelu", () => F.Gelu(_x));
+        Both("silu", () => F.Silu(_x));
+        Pass("swiglu", 3, () => F.SwiGlu(_x, _y));
+        Both("softmax", () => F.Softmax(_x));
+        Pass("cross_entropy", 1, () => F.CrossEntropy(_x, ids));
+        Backward("cross_entropy", 2, () => F.CrossEntropy(_x, ids), null);
+        Pass("embedding", 2, () => F.Embedding(_x, rows));
 
-        OpsCase[] Pair(string name, Func<Tensor> op) => [Forward(name, 2 * pass, op), Backward(name, 3 * pass, op)];
-
-        OpsCase Backward(string name, long bytes, Func<Tensor> op) => new($"{name} backward", bytes, () =>
-        {
-            Tensor output = op();
-            foreach (Tensor leaf in (Tensor[])[x, y, weight, bias]) leaf.ZeroGrad();
-            return Seconds(() => output.Backward(dy));
-        });
+        _parameter = new Parameter(Tensor.Randn([tokens, features], seed: 4));
+        _optimizer = new AdamW([_parameter], learningRate: 1e-4);
+        F.Multiply(_parameter!, _gradient).Sum().Backward();
+        // Parameter, gradient and both moments are read; all but the gradient are written.
+        _steps.Add(new("adamw", 7 * _pass, () => Seconds(() => _optimizer.Step())));
     }
 
-    private static OpsCase Forward(string name, long bytes, Func<Tensor> op) => new($"{name} forward", bytes, () => Seconds(() => op()));
+    /// <summary>The steps, in the order to print them.</summary>
+    public IReadOnlyList<OpsCase> Steps => _steps;
+
+    public void Dispose()
+    {
+        _optimizer.Dispose();
+        _parameter.Dispose();
+    }
+
+    // Forward reads the input and writes the result. Backward reads the result's gradient and the input, and writes the input's
+    // gradient; giving it that gradient copies it, which is two more.
+    private void Both(string name, Func<Tensor> op)
+    {
+        Pass(name, 2, op);
+        Backward(name, 5, op, _gradient);
+    }
+
+    private void Pass(string name, int passes, Func<Tensor> op) => _steps.Add(new($"{name} forward", passes * _pass, () => Seconds(() => op())));
+
+    private void Backward(string name, int passes, Func<Tensor> op, Tensor? gradient) => _steps.Add(new($"{name} backward", passes * _pass, () =>
+    {
+        Tensor output = op();
+        foreach (Tensor leaf in (Tensor[])[_x, _y, _weight, _bias]) leaf.ZeroGrad();
+        return Seconds(() => output.Backward(gradient));
+    }));
 
     private static double Seconds(Action action)
     {

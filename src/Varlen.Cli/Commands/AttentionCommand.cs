@@ -73,7 +73,7 @@ internal static class AttentionCommand
         Shape query = input.Query.Shape, key = input.Key.Shape;
         if (!parse.GetValue(CommonOptions.Json))
         {
-            Console.Out.WriteLine($"{target}: {string.Join(", ", results.Select(result => $"{result.Name} {result.Value.Shape}"))}; {input.QueryLayout.Count} sequences, {input.Query.DType} on {device}, {seconds * 1e3:F2} ms");
+            Console.Out.WriteLine($"{target}: {string.Join(", ", results.Select(result => $"{result.Name} {result.Value.Shape}"))}; sequences: {input.QueryLayout.Count}, {input.Query.DType} on {device}, {seconds * 1e3:F2} ms");
             return;
         }
         JsonOutput.Write(new JsonObject

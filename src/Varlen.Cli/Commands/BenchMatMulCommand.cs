@@ -16,6 +16,7 @@ internal static class BenchMatMulCommand
         command.Add(rounds);
         command.SetAction(parse =>
         {
+            BenchCommand.WarnOfDebugBuild();
             MatMulResult result = MatMulBenchmark.Run(parse.GetValue(threads) ?? Device.CpuThreads, parse.GetValue(rounds) ?? 7);
             if (parse.GetValue(CommonOptions.Json)) WriteJson(result);
             else Print(result);

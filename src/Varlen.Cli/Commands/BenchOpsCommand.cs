@@ -18,6 +18,7 @@ internal static class BenchOpsCommand
         command.SetAction(parse =>
         {
             CommonOptions.UseThreads(parse.GetValue(threads));
+            BenchCommand.WarnOfDebugBuild();
             OpsResult result = OpsBenchmark.Run(parse.GetValue(tokens) ?? 4096, parse.GetValue(features) ?? 1024, parse.GetValue(rounds) ?? 7);
             if (parse.GetValue(CommonOptions.Json)) WriteJson(result);
             else Print(result);

@@ -11,6 +11,9 @@ internal static class MachineInfo
     /// <summary>The program's version.</summary>
     public static string Version { get; } = typeof(Tensor).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 
+    /// <summary>Whether the library was built without optimisation: figures then mean nothing.</summary>
+    public static bool IsDebugBuild { get; } = typeof(Tensor).Assembly.GetCustomAttribute<System.Diagnostics.DebuggableAttribute>() is { IsJITOptimizerDisabled: true };
+
     /// <summary>Bits of the widest vectors that kernels use.</summary>
     public static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
 

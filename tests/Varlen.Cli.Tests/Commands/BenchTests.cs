@@ -10,8 +10,7 @@ public sealed class BenchTests
     public void Ops_prints_a_row_per_step_and_a_summary()
     {
         CliResult result = Cli.Run("bench", "ops", "--tokens", "16", "--features", "32", "--rounds", "1", "--threads", "1", "--json");
-        Assert.Equal("", result.Error);
-        Assert.Equal(0, result.ExitCode);
+        Assert.True(result.ExitCode == 0, result.Error);
         JsonElement[] lines = [.. result.Output.TrimEnd('\n').Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
         Assert.True(lines.Length > 3);
         foreach (JsonElement row in lines[..^1])
@@ -36,4 +35,42 @@ public sealed class BenchTests
         Assert.StartsWith("op ", result.Output, StringComparison.Ordinal);
         Assert.Contains("layer_norm backward", result.Output, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void Attention_rows_have_the_keys_that_peers_print()
+    {
+        using var folder = new TemporaryFolder();
+        string lengths = folder.Write("tiny.txt", "3\n0\n5\n");
+        CliResult result = Cli.Run("bench", "attention", "--lengths", lengths, "--heads", "4", "--kv-heads", "2", "--head-dim", "8", "--window", "-1,0", "--rounds", "1", "--json");
+        Assert.True(result.ExitCode == 0, result.Error);
+        JsonElement[] lines = [.. result.Output.TrimEnd('\n').Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
+        JsonElement row = lines[0];
+        Assert.Equal(("tiny", "varlen"), (row.GetProperty("workload").GetString(), row.GetProperty("peer").GetString()));
+        Assert.Equal((4, 2, 8, 8), (row.GetProperty("hq").GetInt32(), row.GetProperty("hkv").GetInt32(), row.GetProperty("d").GetInt32(), row.GetProperty("tokens").GetInt32()));
+        Assert.True(row.GetProperty("causal").GetBoolean());
+        foreach (string key in (string[])["fwd_ms", "bwd_ms", "fwd_tflops", "bwd_tflops"]) Assert.True(row.TryGetProperty(key, out _), key);
+        Assert.Equal("attention", lines[1].GetProperty("summary").GetString());
+        Assert.Equal(2, lines.Length);
+    }
+
+    [Fact]
+    public void Attention_in_eval_mode_times_no_backward_pass()
+    {
+        CliResult result = Cli.Run("bench", "attention", "--lengths", "fixed:4x2", "--heads", "2", "--head-dim", "4", "--mode", "eval", "--rounds", "1", "--json");
+        JsonElement row = JsonDocument.Parse(result.Output.Split('\n')[0]).RootElement;
+        Assert.Equal("fixed:4x2", row.GetProperty("workload").GetString());
+        Assert.Equal(JsonValueKind.Null, row.GetProperty("bwd_ms").ValueKind);
+        Assert.False(row.GetProperty("causal").GetBoolean());
+    }
+
+    [Theory]
+    [InlineData(2, "4 query heads cannot share 3 key heads", "--heads", "4", "--kv-heads", "3")]
+    [InlineData(2, "--lengths cannot be 'unifrom:1..3x4'", "--lengths", "unifrom:1..3x4")]
+    [InlineData(2, "--seed cannot be '-1'", "--seed", "-1")]
+    [InlineData(2, "--dtype does not know 'float64'", "--dtype", "float64")]
+    [InlineData(2, "--mode does not know 'training'", "--mode", "training")]
+    [InlineData(66, "cannot read the lengths", "--lengths", "no-such-file.txt")]
+    [InlineData(69, "device cuda:1 is not available", "--device", "cuda:1")]
+    public void Attention_refuses_what_it_cannot_time(int code, string what, params string[] flags)
+        => Cli.Run(["bench", "attention", .. flags]).AssertFails(code, what);
 }
