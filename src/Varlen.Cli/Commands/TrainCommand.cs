@@ -16,7 +16,7 @@ internal static class TrainCommand
     private static readonly Option<int?> Steps = OptionParsers.Integer("--steps", 1, 1_000_000, "Optimiser steps; 200 by default.");
     private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 16, 1 << 24, "Most tokens of a batch; 4096 by default.");
     private static readonly Option<int?> Context = OptionParsers.Integer("--context", 8, 1 << 20, "Longest sequence; longer documents are cut. 256 by default.");
-    private static readonly Option<double?> LearningRate = OptionParsers.Number("--lr", "X", value => value > 0 && double.IsFinite(value), "a finite positive number", "Learning rate; 0.002 by default.");
+    private static readonly Option<double?> LearningRate = OptionParsers.Number("--lr", "X", value => value > 0 && double.IsFinite(value), "a finite positive number", "Learning rate; 0.001 by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order and sample; 1 by default.");
     private static readonly Option<int?> Threads = CommonOptions.Threads();
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();

@@ -14,7 +14,7 @@ public sealed record TrainerOptions
     public int BatchTokens { get; init; } = 4096;
 
     /// <summary>Learning rate.</summary>
-    public double LearningRate { get; init; } = 2e-3;
+    public double LearningRate { get; init; } = 1e-3;
 
     /// <summary>The global gradient norm is clipped to this.</summary>
     public double ClipNorm { get; init; } = 1;

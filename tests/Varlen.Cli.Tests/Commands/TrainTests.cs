@@ -5,7 +5,7 @@ namespace Varlen.Cli.Tests.Commands;
 /// <summary>varlen train on small texts.</summary>
 public sealed class TrainTests
 {
-    private static string[] Quick(params string[] args) => ["train", .. args, "--steps", "12", "--batch-tokens", "256", "--context", "32", "--lr", "0.01"];
+    private static string[] Quick(params string[] args) => ["train", .. args, "--steps", "12", "--batch-tokens", "256", "--context", "32", "--lr", "0.001"];
 
     [Fact]
     public void TrainsOnAFolderSavesAModelAndWritesASample()

@@ -60,6 +60,36 @@ public sealed class DecoderTests
             for (int j = 0; j < together[i].Length; j++) Assert.Equal(apart[i][j], together[i][j], 1e-10);
     }
 
+    /// <summary>The whole chain, from the embeddings to the loss, for some entries of every parameter.</summary>
+    [Fact]
+    public unsafe void GradientsMatchFiniteDifferences()
+    {
+        using Decoder model = new Decoder(Small, seed: 7).To(Device.Cpu, DType.Float64);
+        using PackedBatch batch = Batch([1, 2, 3, 4, 5], [6, 7, 8], [9, 10]);
+        using (TensorScope.Begin()) model.LossSum(batch).Backward();
+        var random = new Random(1);
+        foreach ((string name, Varlen.Nn.Parameter parameter) in model.NamedParameters())
+        {
+            double[] gradient = parameter.Grad!.ToArray<double>();
+            for (int n = 0; n < 6; n++)
+            {
+                int i = random.Next(gradient.Length);
+                double* entry = parameter.Master.Data<double>() + i;
+                double value = *entry, above = Loss(entry, value + 1e-5), below = Loss(entry, value - 1e-5);
+                *entry = value;
+                Assert.True(Math.Abs((above - below) / 2e-5 - gradient[i]) <= 1e-6 * Math.Max(1, Math.Abs(gradient[i])), $"{name}[{i}]: {(above - below) / 2e-5:R} and {gradient[i]:R}");
+            }
+        }
+
+        double Loss(double* entry, double value)
+        {
+            *entry = value;
+            using TensorScope scope = TensorScope.Begin();
+            using var region = GradMode.NoGrad();
+            return model.LossSum(batch).Item();
+        }
+    }
+
     [Fact]
     public void LogitsOfADocumentAreTheSameBitsInAnyBatch()
     {
