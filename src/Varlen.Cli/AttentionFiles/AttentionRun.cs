@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using Varlen.Ops;
 using F = Varlen.Nn.Functional;
 
@@ -29,7 +28,7 @@ internal static class AttentionRun
 
     /// <summary>Writes the results to a file that appears whole or not at all.</summary>
     public static void Write(string path, IEnumerable<(string Name, Tensor Value)> results)
-        => SafetensorsWriter.Write(path, results.Select(result => Stored(result.Name, result.Value)));
+        => Safetensors.Save(path, results.Select(result => KeyValuePair.Create(result.Name, result.Value)));
 
     // Both results' gradients enter one backward pass: the graph can be walked only once.
     private static void Backward(Tensor output, Tensor? outputGradient, Tensor lse, Tensor? lseGradient)
@@ -41,26 +40,5 @@ internal static class AttentionRun
             if (lseGradient is not null) pass.PassThrough(1, pass.Saved(1));
         });
         root.Backward();
-    }
-
-    private static SafetensorsTensor Stored(string name, Tensor value)
-    {
-        long[] shape = Array.ConvertAll(value.Shape.Dimensions.ToArray(), size => (long)size);
-        return new(name, value.DType, shape, value.DType switch
-        {
-            DType.Float64 => stream => Write<double>(stream, value),
-            DType.Float32 => stream => Write<float>(stream, value),
-            DType.BFloat16 => stream => Write<BFloat16>(stream, value),
-            _ => stream => Write<Half>(stream, value),
-        });
-    }
-
-    private static void Write<T>(Stream stream, Tensor value) where T : unmanaged
-    {
-        T[] elements = value.ToArray<T>();
-        // In pieces: the byte view of a span must not pass 2 GB.
-        const int piece = 1 << 24;
-        for (int i = 0; i < elements.Length; i += piece)
-            stream.Write(MemoryMarshal.AsBytes(elements.AsSpan(i, Math.Min(piece, elements.Length - i))));
     }
 }

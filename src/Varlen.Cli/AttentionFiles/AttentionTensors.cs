@@ -79,16 +79,7 @@ internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo)
     /// <summary>Reads a tensor whole, converted.</summary>
     public Tensor Load(string name, DType dtype)
     {
-        SafetensorsEntry entry = Entry(name);
-        Shape shape = new(Array.ConvertAll(entry.Shape.ToArray(), size => (int)size));
-        Tensor stored = entry.DType switch
-        {
-            DType.Float64 => Tensor.From(Values<double>(entry), shape),
-            DType.Float32 => Tensor.From(Values<float>(entry), shape),
-            DType.BFloat16 => Tensor.From(Values<BFloat16>(entry), shape),
-            _ => Tensor.From(Values<Half>(entry), shape),
-        };
-        return stored.To(dtype: dtype);
+        return Safetensors.Load(file, Entry(name)).To(dtype: dtype);
     }
 
     /// <summary>The error of a tensor that does not fit.</summary>
