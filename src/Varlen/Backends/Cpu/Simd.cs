@@ -24,6 +24,8 @@ internal unsafe interface ISimd<V> where V : unmanaged
     /// <summary>a * b + c, fused where the machine fuses.</summary>
     static abstract V Fma(V a, V b, V c);
     static abstract V Divide(V a, V b);
+    /// <summary>All lanes together, in an order of the machine's choice.</summary>
+    static abstract float Sum(V a);
     static abstract V Abs(V a);
     static abstract V Log2(V a);
     /// <summary>The larger lane; <paramref name="b"/> when either is NaN. One instruction, unlike <see cref="Max"/>.</summary>
@@ -54,6 +56,7 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.Max(a, b);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Fma(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.MultiplyAddEstimate(a, b, c);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Divide(Vector512<float> a, Vector512<float> b) => a / b;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] public static float Sum(Vector512<float> a) => Vector512.Sum(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Abs(Vector512<float> a) => Vector512.Abs(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> Log2(Vector512<float> a) => Vector512.Log2(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector512<float> MaxOrSecond(Vector512<float> a, Vector512<float> b) => Vector512.MaxNative(a, b);
@@ -86,6 +89,7 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.Max(a, b);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> Fma(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256.MultiplyAddEstimate(a, b, c);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> Divide(Vector256<float> a, Vector256<float> b) => a / b;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] public static float Sum(Vector256<float> a) => Vector256.Sum(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> Abs(Vector256<float> a) => Vector256.Abs(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> Log2(Vector256<float> a) => Vector256.Log2(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector256<float> MaxOrSecond(Vector256<float> a, Vector256<float> b) => Vector256.MaxNative(a, b);
@@ -118,6 +122,7 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.Max(a, b);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> Fma(Vector128<float> a, Vector128<float> b, Vector128<float> c) => Vector128.MultiplyAddEstimate(a, b, c);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> Divide(Vector128<float> a, Vector128<float> b) => a / b;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] public static float Sum(Vector128<float> a) => Vector128.Sum(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> Abs(Vector128<float> a) => Vector128.Abs(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> Log2(Vector128<float> a) => Vector128.Log2(a);
     [MethodImpl(MethodImplOptions.AggressiveInlining)] public static Vector128<float> MaxOrSecond(Vector128<float> a, Vector128<float> b) => Vector128.MaxNative(a, b);

@@ -24,6 +24,9 @@ internal sealed unsafe class AttentionPlan
     // Each part of a sequence copies its keys and values again, which a few hundred queries pay for.
     private const int MinimumQueries = 240;
 
+    // Heads of a short sequence are fetched into the second-level cache together; this leaves room for scratch.
+    private const int FetchedFloats = 1 << 17;
+
     // Octaves and eighths of a sequence's cost.
     private const int Buckets = 2048;
 
@@ -59,7 +62,7 @@ internal sealed unsafe class AttentionPlan
     {
         double total = Begin(problem);
         int group = problem.QueryHeads / problem.KeyHeads;
-        double target = workers == 1 ? double.MaxValue : Math.Max(TaskGrain, total * problem.KeyHeads / (workers * 8.0));
+        double target = Target(total, problem.KeyHeads, workers);
         for (int i = 0; i < problem.SequenceCount; i++)
         {
             ref readonly AttentionSequence sequence = ref problem.Sequences[_order[i]];
@@ -69,29 +72,40 @@ internal sealed unsafe class AttentionPlan
             if (sequence.KeyLength > chunk) parts = Math.Max(parts, (sequence.QueryLength + longest - 1) / longest);
             parts = Math.Max(parts, 1);
             int size = (((sequence.QueryLength + parts - 1) / parts) + block - 1) / block * block;
-            AddHeads(problem, _order[i], sequence.QueryLength, size, cost);
+            AddHeads(problem, _order[i], sequence.QueryLength, size, cost, target, 2);
         }
     }
 
     /// <summary>Units over chunks of keys; chunks of one head follow each other in order.</summary>
-    internal void BuildBackward(in AttentionProblem problem, int chunk)
+    internal void BuildBackward(in AttentionProblem problem, int workers, int chunk)
     {
-        Begin(problem);
+        double target = Target(2.5 * Begin(problem), problem.KeyHeads, workers);
         int group = problem.QueryHeads / problem.KeyHeads;
         for (int i = 0; i < problem.SequenceCount; i++)
         {
             ref readonly AttentionSequence sequence = ref problem.Sequences[_order[i]];
             if (sequence.QueryLength == 0 && sequence.KeyLength == 0) continue;
-            AddHeads(problem, _order[i], sequence.KeyLength, chunk, 2.5 * Cost(problem, sequence, group));
+            AddHeads(problem, _order[i], sequence.KeyLength, chunk, 2.5 * Cost(problem, sequence, group), target, 4);
         }
         Reserve(ref _progress, ref _progressCapacity, UnitCount);
         new Span<int>(_progress, UnitCount).Clear();
     }
 
-    private void AddHeads(in AttentionProblem problem, int sequence, int length, int size, double costPerHead)
+    // Enough units for every worker to take several, or one each when nothing waits for the slowest.
+    private static double Target(double costPerHead, int heads, int workers)
+        => workers == 1 ? double.MaxValue : Math.Max(TaskGrain, costPerHead * heads / (workers * 8.0));
+
+    // Operands: how many of the size of the queries, and as many of the size of the keys, a unit reads and writes.
+    private void AddHeads(in AttentionProblem problem, int sequence, int length, int size, double costPerHead, double target, int operands)
     {
-        // Short sequences share a unit among heads, so that their few operations are not outweighed by bookkeeping.
-        int heads = length > size ? 1 : (int)Math.Clamp(TaskGrain / costPerHead, 1, problem.KeyHeads);
+        ref readonly AttentionSequence s = ref problem.Sequences[sequence];
+        int heads = 1;
+        if (length <= size && costPerHead < TaskGrain)
+        {
+            int group = problem.QueryHeads / problem.KeyHeads;
+            double floats = (double)operands * problem.HeadDim * (((double)s.QueryLength * group) + s.KeyLength);
+            heads = (int)Math.Clamp(Math.Min(FetchedFloats / Math.Max(floats, 1), target / costPerHead), 1, problem.KeyHeads);
+        }
         double unitCost = costPerHead * size / Math.Max(length, size);
         for (int head = 0; head < problem.KeyHeads; head += heads)
         {

@@ -3,8 +3,28 @@ namespace Varlen.Backends.Cpu.Attention;
 // What goes into scratch and what comes out of it.
 internal unsafe partial struct BackwardItems<V, S>
 {
-    // Gradients of longer chunks would only push their own keys out of the cache.
-    private const int PrefetchedKeys = 128;
+    private readonly void Prefetch(in AttentionUnit unit)
+    {
+        if (unit.Heads == 1) return;
+        ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];
+        PrefetchKeys(Operands.Key, sequence, unit);
+        PrefetchKeys(Operands.Value, sequence, unit);
+        PrefetchQueries(Operands.Query, sequence, unit);
+        PrefetchQueries(Operands.DOutput, sequence, unit);
+        PrefetchQueries(Operands.Output, sequence, unit);
+        PrefetchQueries(Operands.DQuery, sequence, unit);
+        PrefetchKeys(Operands.DKey, sequence, unit);
+        PrefetchKeys(Operands.DValue, sequence, unit);
+    }
+
+    private readonly void PrefetchKeys(in AttentionOperand operand, in AttentionSequence sequence, in AttentionUnit unit)
+        => OperandRows.Prefetch(operand, sequence.Batch, sequence.KeyToken, unit.Head, unit.Heads, sequence.KeyLength, Shape.HeadDim);
+
+    private readonly void PrefetchQueries(in AttentionOperand operand, in AttentionSequence sequence, in AttentionUnit unit)
+    {
+        int group = Problem.QueryHeads / Problem.KeyHeads;
+        OperandRows.Prefetch(operand, sequence.Batch, sequence.QueryToken, unit.Head * group, unit.Heads * group, sequence.QueryLength, Shape.HeadDim);
+    }
 
     private readonly bool AllFinite(in AttentionSequence sequence, int keyHead)
     {
@@ -45,9 +65,6 @@ internal unsafe partial struct BackwardItems<V, S>
         long token = sequence.KeyToken + unit.First, floats = (long)padded * Shape.Stride;
         OperandRows.Load<V, S>(Operands.Key, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Keys);
         OperandRows.Load<V, S>(Operands.Value, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Values);
-        int soon = Math.Min(keys, PrefetchedKeys);
-        OperandRows.Prefetch(Operands.DKey, sequence.Batch, token, head, soon, Shape.HeadDim);
-        OperandRows.Prefetch(Operands.DValue, sequence.Batch, token, head, soon, Shape.HeadDim);
         NativeScratch.Clear(buffers.DKeys, floats);
         NativeScratch.Clear(buffers.DValues, floats);
     }
@@ -56,7 +73,6 @@ internal unsafe partial struct BackwardItems<V, S>
     {
         int lanes = scores.Lanes, queries = scores.Queries, dim = Shape.HeadDim, stride = Shape.Stride;
         long token = sequence.QueryToken + scores.Query0;
-        OperandRows.Prefetch(Operands.DQuery, sequence.Batch, token, head, queries, dim);
         OperandRows.Load<V, S>(Operands.Query, sequence.Batch, token, head, queries, lanes, dim, stride, buffers.QueryRows);
         Transpose.Run<V, S>(buffers.QueryRows, stride, lanes, stride, buffers.QueryT, lanes);
         V scale = S.Set(scores.QueryScale);

@@ -13,6 +13,9 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
     // The keys of a tile and its dS^T share the first-level cache while dQ^T is formed.
     private const int KeysPerTile = 64;
 
+    // Progress of a unit: 0, then Started plus the blocks in place; or, for the successor to see, that it left the head to the reference.
+    private const int Started = 1, NotFinite = int.MaxValue - 1;
+
     internal AttentionProblem Problem;
     internal AttentionShape Shape;
     internal AttentionGradients Operands;
@@ -28,6 +31,7 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
             bool done = false;
             try
             {
+                Prefetch(Units[unit]);
                 for (int head = 0; head < Units[unit].Heads; head++) RunHead(scratch, unit, Units[unit].Head + head);
                 done = true;
             }
@@ -52,7 +56,7 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
         ref readonly AttentionUnit unit = ref Units[unitIndex];
         ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];
         int group = Problem.QueryHeads / Problem.KeyHeads;
-        if (!Problem.SeesAll && !AllFinite(sequence, keyHead))
+        if (!Problem.SeesAll && !AllFinite(unitIndex, sequence, keyHead))
         {
             // See the forward pass: what is not seen must not be multiplied. The first chunk's unit does the whole head.
             if (unit.First == 0) AttentionReference.BackwardHead(Problem, Operands, sequence, keyHead);
@@ -68,17 +72,28 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
             ScoreTile scores = ScoreTile.Create(Problem, sequence, head, query0, Math.Min(Shape.Block, sequence.QueryLength - query0),
                 S.Width, buffers.LaneIndex);
             bool contributes = RunBlock(sequence, head, scores, unit, buffers);
-            if (unit.First > 0) AwaitPredecessor(unitIndex - 1, position);
+            if (unit.First > 0) AwaitPredecessor(unitIndex, position + Started);
             if (Operands.DQuery.Data != null && (contributes || unit.First == 0)) StoreDQuery(sequence, head, scores, contributes, unit, buffers);
-            Volatile.Write(ref Progress[unitIndex], position + 1);
+            Volatile.Write(ref Progress[unitIndex], position + 1 + Started);
         }
         StoreDKeys(sequence, keyHead, unit, buffers);
     }
 
-    private readonly void AwaitPredecessor(int unit, int position)
+    // The first chunk's unit looks for all chunks of its head and hands the answer down.
+    private readonly bool AllFinite(int unitIndex, in AttentionSequence sequence, int keyHead)
+    {
+        bool finite = Units[unitIndex].First == 0 ? AllFinite(sequence, keyHead) : AwaitPredecessor(unitIndex, 0) != NotFinite;
+        Volatile.Write(ref Progress[unitIndex], finite ? Started : NotFinite);
+        return finite;
+    }
+
+    // Waits until the unit of the preceding chunk has gone beyond a point. It has been taken before this one, so it is under way.
+    private readonly int AwaitPredecessor(int unitIndex, int point)
     {
         var wait = new SpinWait();
-        while (Volatile.Read(ref Progress[unit]) <= position) wait.SpinOnce(sleep1Threshold: -1);
+        int progress;
+        while ((progress = Volatile.Read(ref Progress[unitIndex - 1])) <= point) wait.SpinOnce(sleep1Threshold: -1);
+        return progress;
     }
 
     // Whether the chunk and the block meet at all.
@@ -92,58 +107,26 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
         {
             int keys = Math.Min(KeysPerTile, end - key), padded = AttentionShape.RoundUp(keys);
             long row = (long)(key - unit.First) * Shape.Stride;
-            ScoreProducts(scores, key, keys, buffers.Keys + row, buffers.QueryT, buffers.Weights);
-            ScoreProducts(scores, key, keys, buffers.Values + row, buffers.DOutputT, buffers.DScores);
+            BlockProducts.Scores<V, S>(scores, key, keys, buffers.Keys + row, Shape, buffers.QueryT, buffers.Weights);
+            BlockProducts.Scores<V, S>(scores, key, keys, buffers.Values + row, Shape, buffers.DOutputT, buffers.DScores);
             bool guarded = scores.IsMasked || !scores.SeesAll(key, keys);
             if (guarded || scores.IsModified) scores.Modify<V, S>(buffers.Weights, key, keys, buffers.Derivative);
-            if (scores.Drops) scores.FillKeep<V, S>(buffers.Keep, key, keys);
+            if (scores.Drops) scores.FillKeep(buffers.Keep, key, keys);
             if (guarded || scores.IsCapped || scores.Drops)
                 Differentiate(buffers, keys, lanes, scores.Drops ? buffers.Keep : null, scores.IsCapped ? buffers.Derivative : null);
             else Differentiate(buffers, keys, lanes);
             // Keys beyond the tile share its last rows' products.
             new Span<float>(buffers.Weights + (keys * lanes), (padded - keys) * lanes).Clear();
             new Span<float>(buffers.DScores + (keys * lanes), (padded - keys) * lanes).Clear();
-            if (Operands.DValue.Data != null) KeyProducts(scores, key, keys, buffers.Weights, buffers.DOutputRows, buffers.DValues + row);
-            if (Operands.DKey.Data != null) KeyProducts(scores, key, keys, buffers.DScores, buffers.QueryRows, buffers.DKeys + row);
-            if (Operands.DQuery.Data == null) continue;
-            for (int feature = 0; feature < Shape.HeadDim; feature += TileProduct.Rows)
-                TileProduct.Multiply<V, S, Interleaved>(scores.Vectors, keys, buffers.Keys + row + feature, Shape.Stride,
-                    buffers.DScores, lanes, buffers.DQueryT + (feature * lanes), lanes, key == from ? TileMode.Store : TileMode.Add, null);
+            if (Operands.DValue.Data != null)
+                BlockProducts.Keys<V, S>(scores, key, keys, buffers.Weights, buffers.DOutputRows, Shape, buffers.DValues + row);
+            if (Operands.DKey.Data != null)
+                BlockProducts.Keys<V, S>(scores, key, keys, buffers.DScores, buffers.QueryRows, Shape, buffers.DKeys + row);
+            if (Operands.DQuery.Data != null)
+                BlockProducts.Features<V, S>(scores, key, keys, buffers.Keys + row, Shape, buffers.DScores, buffers.DQueryT,
+                    key == from ? TileMode.Store : TileMode.Add, null);
         }
         return true;
-    }
-
-    private readonly void ScoreProducts(in ScoreTile scores, int key, int keys, float* rows, float* transposed, float* tile)
-    {
-        int lanes = scores.Lanes;
-        for (int row = 0; row < keys; row += TileProduct.Rows)
-        {
-            (int firstVector, int endVector) = scores.VisibleVectors(key + row, TileProduct.Rows, S.Width);
-            if (firstVector == endVector) continue;
-            int offset = firstVector * S.Width;
-            TileProduct.Multiply<V, S, Separate>(endVector - firstVector, Shape.HeadDim, rows + (row * Shape.Stride), Shape.Stride,
-                transposed + offset, lanes, tile + (row * lanes) + offset, lanes, TileMode.Store, null);
-        }
-    }
-
-    // Adds tile times rows of queries to rows of keys, over the queries that see them.
-    private readonly void KeyProducts(in ScoreTile scores, int key, int keys, float* tile, float* queryRows, float* sums)
-    {
-        int lanes = scores.Lanes, vectors = Shape.Stride / S.Width;
-        for (int row = 0; row < keys; row += TileProduct.Rows)
-        {
-            (int first, int end) = scores.VisibleQueries(key + row, TileProduct.Rows);
-            if (first == end) continue;
-            for (int done = 0, count; done < vectors; done += count)
-            {
-                int left = vectors - done;
-                count = left is 2 or 4 ? 2 : Math.Min(left, 3);
-                int column = done * S.Width;
-                TileProduct.Multiply<V, S, Separate>(count, end - first, tile + (row * lanes) + first, lanes,
-                    queryRows + ((long)first * Shape.Stride) + column, Shape.Stride,
-                    sums + ((long)row * Shape.Stride) + column, Shape.Stride, TileMode.Add, null);
-            }
-        }
     }
 
     // Scores become weights, and their gradients those of the scores.

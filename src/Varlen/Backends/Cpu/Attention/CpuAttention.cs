@@ -90,7 +90,7 @@ internal static unsafe class CpuAttention
         if (gradients.DQuery.Data != null && gradients.DQuery.DType != DType.Float32)
             for (int i = 0; i < p.SequenceCount; i++) chunk = Math.Max(chunk, AttentionShape.RoundUp(p.Sequences[i].KeyLength));
         AttentionPlan plan = AttentionPlan.OfThisThread;
-        plan.BuildBackward(p, chunk);
+        plan.BuildBackward(p, team.Size, chunk);
         var items = new BackwardItems<V, S>
         {
             Problem = p, Shape = shape, Operands = gradients,

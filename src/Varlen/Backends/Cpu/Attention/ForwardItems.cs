@@ -25,8 +25,22 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
     {
         NativeScratch scratch = NativeScratch.OfThisThread;
         for (int unit = item == 0 ? 0 : TaskEnds[item - 1]; unit < TaskEnds[item]; unit++)
+        {
+            Prefetch(Units[unit]);
             for (int head = 0; head < Units[unit].Heads; head++)
                 RunHead(scratch, Units[unit], Units[unit].Head + head);
+        }
+    }
+
+    private readonly void Prefetch(in AttentionUnit unit)
+    {
+        if (unit.Heads == 1) return;
+        ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];
+        int group = Problem.QueryHeads / Problem.KeyHeads, dim = Shape.HeadDim;
+        OperandRows.Prefetch(Key, sequence.Batch, sequence.KeyToken, unit.Head, unit.Heads, sequence.KeyLength, dim);
+        OperandRows.Prefetch(Value, sequence.Batch, sequence.KeyToken, unit.Head, unit.Heads, sequence.KeyLength, dim);
+        OperandRows.Prefetch(Query, sequence.Batch, sequence.QueryToken, unit.Head * group, unit.Heads * group, sequence.QueryLength, dim);
+        OperandRows.Prefetch(Output, sequence.Batch, sequence.QueryToken, unit.Head * group, unit.Heads * group, sequence.QueryLength, dim);
     }
 
     private struct Buffers
@@ -41,13 +55,6 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         int group = Problem.QueryHeads / Problem.KeyHeads, shift = Problem.Shift(sequence);
         int firstKey = Problem.Window.Range(unit.First, shift, sequence.KeyLength).First;
         int endKey = Problem.Window.Range(unit.End - 1, shift, sequence.KeyLength).End;
-        if (!Problem.SeesAll && endKey > firstKey && !KeysFinite(sequence, keyHead, firstKey, endKey))
-        {
-            // A NaN times a weight of 0 is NaN: rows that do not see it must not multiply it at all.
-            for (int i = 0; i < group; i++)
-                AttentionReference.ForwardRows(Problem, Query, Key, Value, Output, LogSumExp, sequence, (keyHead * group) + i, unit.First, unit.End);
-            return;
-        }
         firstKey = firstKey / TileProduct.Rows * TileProduct.Rows;
         int chunk = Shape.ForwardChunk;
         int firstChunk = firstKey / chunk, endChunk = Math.Max(firstChunk + 1, (endKey + chunk - 1) / chunk);
@@ -61,7 +68,13 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
             for (int c = firstChunk; c < endChunk; c++)
             {
                 int key0 = Math.Max(c * chunk, firstKey), keyEnd = Math.Min((c + 1) * chunk, endKey);
-                LoadKeys(sequence, keyHead, key0, keyEnd, buffers);
+                if (!LoadKeys(sequence, keyHead, key0, keyEnd, buffers) && !Problem.SeesAll)
+                {
+                    // A NaN times a weight of 0 is NaN: rows that do not see it must not multiply it at all. No row is done yet.
+                    for (int h = keyHead * group; h < (keyHead + 1) * group; h++)
+                        AttentionReference.ForwardRows(Problem, Query, Key, Value, Output, LogSumExp, sequence, h, unit.First, unit.End);
+                    return;
+                }
                 for (int h = head; h < head + together; h++)
                     for (int block = 0; block < blocks; block++)
                     {
@@ -73,10 +86,6 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
                     }
             }
     }
-
-    private readonly bool KeysFinite(in AttentionSequence sequence, int head, int first, int end)
-        => OperandRows.AllFinite<V, S>(Key, sequence.Batch, sequence.KeyToken + first, head, end - first, Shape.HeadDim)
-            && OperandRows.AllFinite<V, S>(Value, sequence.Batch, sequence.KeyToken + first, head, end - first, Shape.HeadDim);
 
     private readonly Buffers Reserve(NativeScratch scratch, int keys, int states)
     {
@@ -102,11 +111,14 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         return buffers;
     }
 
-    private readonly void LoadKeys(in AttentionSequence sequence, int head, int key0, int keyEnd, in Buffers buffers)
+    // Whether all of them are finite.
+    private readonly bool LoadKeys(in AttentionSequence sequence, int head, int key0, int keyEnd, in Buffers buffers)
     {
         int keys = Math.Max(keyEnd - key0, 0), padded = AttentionShape.RoundUp(keys);
         OperandRows.Load<V, S>(Key, sequence.Batch, sequence.KeyToken + key0, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Keys);
         OperandRows.Load<V, S>(Value, sequence.Batch, sequence.KeyToken + key0, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Values);
+        long floats = (long)keys * Shape.Stride;
+        return OperandRows.AllFinite<V, S>(buffers.Keys, floats) && OperandRows.AllFinite<V, S>(buffers.Values, floats);
     }
 
     private readonly void RunBlock(in AttentionSequence sequence, int head, in ScoreTile scores, int chunk0, int chunkEnd,
@@ -122,7 +134,6 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
             new Span<float>(sum, lanes).Clear();
         }
         int from = Math.Max(scores.FirstKey / TileProduct.Rows * TileProduct.Rows, chunk0), end = Math.Min(scores.EndKey, chunkEnd);
-        if (last) OperandRows.Prefetch(Output, sequence.Batch, sequence.QueryToken + scores.Query0, head, scores.Queries, Shape.HeadDim);
         if (from < end)
         {
             OperandRows.Load<V, S>(Query, sequence.Batch, sequence.QueryToken + scores.Query0, head, scores.Queries, lanes,
@@ -135,33 +146,17 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
             int keys = Math.Min(KeysPerTile, end - key);
             float* keyRows = buffers.Keys + ((long)(key - chunk0) * Shape.Stride);
             float* valueRows = buffers.Values + ((long)(key - chunk0) * Shape.Stride);
-            Products(scores, key, keys, keyRows, buffers);
+            BlockProducts.Scores<V, S>(scores, key, keys, keyRows, Shape, buffers.QueryT, buffers.Tile);
             if (scores.IsModified || !scores.SeesAll(key, keys)) scores.Modify<V, S>(buffers.Tile, key, keys, null);
             Softmax(buffers.Tile, keys, lanes, maximum, sum, buffers.Factors);
             if (scores.Drops)
             {
-                scores.FillKeep<V, S>(buffers.Keep, key, keys);
+                scores.FillKeep(buffers.Keep, key, keys);
                 MultiplyInPlace(buffers.Tile, buffers.Keep, keys * lanes);
             }
-            for (int feature = 0; feature < Shape.HeadDim; feature += TileProduct.Rows)
-                TileProduct.Multiply<V, S, Interleaved>(scores.Vectors, keys, valueRows + feature, Shape.Stride,
-                    buffers.Tile, lanes, outputT + (feature * lanes), lanes, TileMode.Rescale, buffers.Factors);
+            BlockProducts.Features<V, S>(scores, key, keys, valueRows, Shape, buffers.Tile, outputT, TileMode.Rescale, buffers.Factors);
         }
         if (last) Finish(sequence, head, scores, outputT, maximum, sum, buffers);
-    }
-
-    private readonly void Products(in ScoreTile scores, int key, int keys, float* keyRows, in Buffers buffers)
-    {
-        int lanes = scores.Lanes;
-        for (int row = 0; row < keys; row += TileProduct.Rows)
-        {
-            // What no lane of a vector sees is not computed; the window hides whatever lies there.
-            (int firstVector, int endVector) = scores.VisibleVectors(key + row, TileProduct.Rows, S.Width);
-            if (firstVector == endVector) continue;
-            int offset = firstVector * S.Width;
-            TileProduct.Multiply<V, S, Separate>(endVector - firstVector, Shape.HeadDim, keyRows + (row * Shape.Stride), Shape.Stride,
-                buffers.QueryT + offset, lanes, buffers.Tile + (row * lanes) + offset, lanes, TileMode.Store, null);
-        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

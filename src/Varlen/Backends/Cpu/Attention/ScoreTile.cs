@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Varlen.Backends.Cpu.Attention;
 
@@ -184,13 +185,17 @@ internal unsafe struct ScoreTile
     /// Fills a tile with what dropout multiplies each link by: 0 or 1 / (1 - p). The first key is a multiple of 4, and rows up to
     /// the next multiple of 4 are written.
     /// </summary>
-    internal readonly void FillKeep<V, S>(float* keep, int key0, int keys) where V : unmanaged where S : ISimd<V>
+    internal readonly void FillKeep(float* keep, int key0, int keys)
     {
         for (int row = 0; row < keys; row += 4, keep += 4 * Lanes)
         {
             Philox.Rows((uint)(key0 + row) >> 2, (uint)Query0, _head, 0, _key0, _key1, Lanes, (uint*)keep, Lanes);
-            // The words become factors in place: a lane is kept when its word is at least the threshold.
-            for (int i = 0; i < 4 * Lanes; i++) keep[i] = ((uint*)keep)[i] < _threshold ? 0f : _keep;
+            // The words become factors in place.
+            for (int i = 0; i < 4 * Lanes; i += Vector128<uint>.Count)
+            {
+                Vector128<uint> dropped = Vector128.LessThan(Vector128.Load((uint*)keep + i), Vector128.Create(_threshold));
+                Vector128.AndNot(Vector128.Create(_keep), dropped.AsSingle()).Store(keep + i);
+            }
         }
     }
 }
