@@ -45,6 +45,8 @@ internal enum ScratchUse
 {
     /// <summary>Rows of an elementwise op, a norm or a loss.</summary>
     Rows,
+    /// <summary>Packed operands, tiles and accumulators of an attention task.</summary>
+    Attention,
     /// <summary>Packed rows of a matrix product's left operand.</summary>
     ProductLeft,
     /// <summary>Packed columns of a matrix product's right operand, shared by the team.</summary>

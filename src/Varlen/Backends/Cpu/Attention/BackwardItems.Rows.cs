@@ -40,7 +40,7 @@ internal unsafe partial struct BackwardItems<V, S>
         return true;
     }
 
-    private readonly Buffers Reserve(NativeScratch scratch, int keys)
+    private readonly Buffers Reserve(AttentionScratch scratch, int keys)
     {
         int block = Shape.Block, tile = KeysPerTile * block, rows = block * Shape.Stride;
         long keyFloats = (long)keys * Shape.Stride;
@@ -65,8 +65,8 @@ internal unsafe partial struct BackwardItems<V, S>
         long token = sequence.KeyToken + unit.First, floats = (long)padded * Shape.Stride;
         OperandRows.Load<V, S>(Operands.Key, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Keys);
         OperandRows.Load<V, S>(Operands.Value, sequence.Batch, token, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Values);
-        NativeScratch.Clear(buffers.DKeys, floats);
-        NativeScratch.Clear(buffers.DValues, floats);
+        AttentionScratch.Clear(buffers.DKeys, floats);
+        AttentionScratch.Clear(buffers.DValues, floats);
     }
 
     private readonly void LoadQueries(in AttentionSequence sequence, int head, in ScoreTile scores, in Buffers buffers)
@@ -80,8 +80,8 @@ internal unsafe partial struct BackwardItems<V, S>
 
         if (Operands.DOutput.Data == null)
         {
-            NativeScratch.Clear(buffers.DOutputRows, stride * lanes);
-            NativeScratch.Clear(buffers.DOutputT, stride * lanes);
+            AttentionScratch.Clear(buffers.DOutputRows, stride * lanes);
+            AttentionScratch.Clear(buffers.DOutputT, stride * lanes);
         }
         else
         {
@@ -98,8 +98,8 @@ internal unsafe partial struct BackwardItems<V, S>
     {
         int lanes = scores.Lanes;
         long token = sequence.QueryToken + scores.Query0;
-        NativeScratch.Clear(buffers.LogSumExp, lanes);
-        NativeScratch.Clear(buffers.Delta, lanes);
+        AttentionScratch.Clear(buffers.LogSumExp, lanes);
+        AttentionScratch.Clear(buffers.Delta, lanes);
         float* lse = (float*)OperandRows.Address(Operands.LogSumExp, sequence.Batch, token, head);
         for (int query = 0; query < scores.Queries; query++)
         {
@@ -128,7 +128,7 @@ internal unsafe partial struct BackwardItems<V, S>
     {
         int lanes = scores.Lanes;
         if (contributes) Transpose.Run<V, S>(buffers.DQueryT, lanes, Shape.Stride, lanes, buffers.Rows, Shape.Stride);
-        else NativeScratch.Clear(buffers.Rows, scores.Queries * Shape.Stride);
+        else AttentionScratch.Clear(buffers.Rows, scores.Queries * Shape.Stride);
         OperandRows.Store<V, S>(Operands.DQuery, sequence.Batch, sequence.QueryToken + scores.Query0, head, scores.Queries, Shape.HeadDim,
             buffers.Rows, Shape.Stride, (float)Problem.Scale, Operands.DQuery.Accumulate || unit.First > 0);
     }

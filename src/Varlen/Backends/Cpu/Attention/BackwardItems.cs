@@ -25,7 +25,7 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
 
     public void Invoke(long item, int worker)
     {
-        NativeScratch scratch = NativeScratch.OfThisThread;
+        AttentionScratch scratch = AttentionScratch.OfThisThread;
         for (int unit = item == 0 ? 0 : TaskEnds[item - 1]; unit < TaskEnds[item]; unit++)
         {
             bool done = false;
@@ -51,7 +51,7 @@ internal unsafe partial struct BackwardItems<V, S> : IParallelItems where V : un
         public float* LaneIndex, LogSumExp, Delta;
     }
 
-    private void RunHead(NativeScratch scratch, int unitIndex, int keyHead)
+    private void RunHead(AttentionScratch scratch, int unitIndex, int keyHead)
     {
         ref readonly AttentionUnit unit = ref Units[unitIndex];
         ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];

@@ -23,7 +23,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
 
     public void Invoke(long item, int worker)
     {
-        NativeScratch scratch = NativeScratch.OfThisThread;
+        AttentionScratch scratch = AttentionScratch.OfThisThread;
         for (int unit = item == 0 ? 0 : TaskEnds[item - 1]; unit < TaskEnds[item]; unit++)
         {
             Prefetch(Units[unit]);
@@ -49,7 +49,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         public long StateSize;
     }
 
-    private void RunHead(NativeScratch scratch, in AttentionUnit unit, int keyHead)
+    private void RunHead(AttentionScratch scratch, in AttentionUnit unit, int keyHead)
     {
         ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];
         int group = Problem.QueryHeads / Problem.KeyHeads, shift = Problem.Shift(sequence);
@@ -87,7 +87,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
             }
     }
 
-    private readonly Buffers Reserve(NativeScratch scratch, int keys, int states)
+    private readonly Buffers Reserve(AttentionScratch scratch, int keys, int states)
     {
         int block = Shape.Block, tile = (KeysPerTile + TileProduct.Rows) * block;
         // A state is O^T, and per lane the running maximum and sum.

@@ -46,7 +46,7 @@ internal static unsafe class OperandRows
                 Widen<V, S>(source + (row * step), operand.DType, width, to);
                 for (int i = width; i < stride; i++) to[i] = 0f;
             }
-        NativeScratch.Clear(destination + ((long)rows * stride), (long)(paddedRows - rows) * stride);
+        AttentionScratch.Clear(destination + ((long)rows * stride), (long)(paddedRows - rows) * stride);
     }
 
     // The common case: rows of whole vectors that need no conversion.
