@@ -57,7 +57,7 @@ internal sealed record AttentionInput(
         return new(tensors.Load("query", compute), tensors.Load("key", compute), tensors.Load("value", compute), queryLayout, keyLayout,
             tensors.Has("grad_out") ? tensors.Load("grad_out", compute) : null,
             tensors.Has("grad_lse") ? tensors.Load("grad_lse", statistics) : null,
-            tensors.Has("alibi_slopes") ? tensors.Load("alibi_slopes", DType.Float32) : null);
+            tensors.Has("alibi_slopes") ? tensors.Load("alibi_slopes", statistics) : null);
     }
 
     /// <summary>Releases what devices hold for the layouts.</summary>

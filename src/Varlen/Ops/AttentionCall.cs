@@ -52,7 +52,7 @@ internal static class Attention
         if (options.AlibiSlopes is { } slopes)
         {
             Op.Check(slopes.Shape.Rank == 1 && slopes.Shape[0] == queryHeads, op, nameof(AttentionOptions.AlibiSlopes), $"slopes {slopes.Shape} do not fit {queryHeads} query heads; expected [{queryHeads}]");
-            Op.Check(slopes.DType == DType.Float32 && slopes.IsContiguous, op, nameof(AttentionOptions.AlibiSlopes), $"slopes must be dense Float32, not {slopes.DType}");
+            Op.Check(slopes.DType is DType.Float32 or DType.Float64 && slopes.IsContiguous, op, nameof(AttentionOptions.AlibiSlopes), $"slopes must be dense Float32 or Float64, not {slopes.DType}");
             Op.Check(!slopes.RequiresGrad, op, nameof(AttentionOptions.AlibiSlopes), $"slopes take no gradient; pass slopes.Detach()");
         }
         if (options.Dropout is { } dropout)

@@ -20,7 +20,7 @@ public sealed record AttentionOptions
     /// <summary>Bound C of the scores, finite and positive; off when null or 0.</summary>
     public double? Softcap { get; init; }
 
-    /// <summary>ALiBi slopes, <c>[queryHeads]</c> Float32 on the inputs' device (Press et al., 2022); off when null. They take no gradient.</summary>
+    /// <summary>ALiBi slopes, <c>[queryHeads]</c> Float32 or Float64 on the inputs' device (Press et al., 2022); off when null. They take no gradient.</summary>
     public Tensor? AlibiSlopes { get; init; }
 
     /// <summary>Dropout of attention links; off when null.</summary>

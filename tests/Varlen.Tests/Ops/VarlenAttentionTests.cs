@@ -109,6 +109,17 @@ public sealed class VarlenAttentionTests
         return matrix;
     }
 
+    /// <summary>One query and two keys of score 0: the weights are those of the slope alone.</summary>
+    [Fact]
+    public void SlopesOfDoublePrecisionAreNotRounded()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        using SequenceLayout query = SequenceLayout.FromLengths([1]), key = SequenceLayout.FromLengths([2]);
+        Tensor zero = Tensor.Zeros([2, 1, 1], DType.Float64), value = Tensor.From([1.0, 0], [2, 1, 1]);
+        var options = new AttentionOptions { AlibiSlopes = Tensor.From([0.1], [1]) };
+        Assert.Equal(1 / (1 + Math.Exp(0.1)), F.VarlenAttention(zero.Narrow(0, 0, 1), zero, value, query, key, options).Item(), 1e-14);
+    }
+
     [Fact]
     public void TailTokensAreAnErrorOrExplicitPadding()
     {

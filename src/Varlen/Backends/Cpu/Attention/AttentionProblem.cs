@@ -49,7 +49,7 @@ internal unsafe struct AttentionProblem
     /// <summary>0 = off.</summary>
     public double Softcap;
     /// <summary>[QueryHeads], or null.</summary>
-    public float* AlibiSlopes;
+    public double* AlibiSlopes;
     public AttentionMask Mask;
     /// <summary>Probability of dropping a link; 0 = off. Kept links are scaled by 1 / (1 - p); the log-sum-exp is not affected.</summary>
     public double Dropout;

@@ -10,6 +10,8 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
     private readonly AttentionSequence* _sequences;
     private readonly long _bytes;
     private readonly bool _dense;
+    // Double precision holds the slopes of every type exactly.
+    private readonly Tensor? _slopes;
 
     public CpuAttentionCall(CpuBackend backend, AttentionCall call, Tensor query, Tensor key, Tensor? mask)
     {
@@ -32,7 +34,7 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
             QueryHeads = query.Shape[1], KeyHeads = key.Shape[1], HeadDim = query.Shape[-1],
             Sequences = _sequences, SequenceCount = count,
             Window = options.Window, Alignment = options.Alignment, Scale = call.Scale, Softcap = options.Softcap ?? 0,
-            AlibiSlopes = options.AlibiSlopes is { } slopes ? slopes.Data<float>() : null,
+            AlibiSlopes = (_slopes = options.AlibiSlopes?.UntrackedCopy(DType.Float64, Device.Cpu)) is { } slopes ? slopes.Data<double>() : null,
             Mask = mask is null ? default : Broadcast(mask),
         };
         if (options.Dropout is { Probability: > 0 } dropout)
@@ -64,7 +66,11 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
         BatchStride = _dense ? tensor.Strides[0] : 0, TokenStride = tensor.Strides[^1], HeadStride = tensor.Strides[^2],
     };
 
-    public void Dispose() => _allocator.Free((nint)_sequences, _bytes);
+    public void Dispose()
+    {
+        _slopes?.Dispose();
+        _allocator.Free((nint)_sequences, _bytes);
+    }
 
     private static AttentionMask Broadcast(Tensor mask)
     {

@@ -62,7 +62,7 @@ internal unsafe struct ScoreTile
         tile.EndKey = Math.Max(tile.FirstKey, problem.Window.Range(query0 + queries - 1, shift, sequence.KeyLength).End);
         tile.QueryScale = (float)(problem.Softcap == 0 ? problem.Scale * Log2E : problem.Scale / problem.Softcap);
         tile._softcap = (float)(problem.Softcap * Log2E);
-        if (problem.AlibiSlopes != null) tile._slope = problem.AlibiSlopes[head] * Log2E;
+        if (problem.AlibiSlopes != null) tile._slope = (float)problem.AlibiSlopes[head] * Log2E;
         ref readonly AttentionMask mask = ref problem.Mask;
         if (mask.Data != null)
         {

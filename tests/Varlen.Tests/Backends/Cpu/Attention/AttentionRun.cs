@@ -76,7 +76,7 @@ internal sealed unsafe class AttentionRun
         using var team = new ThreadTeam(Threads);
         AttentionSequence[] sequences = Sequences();
         fixed (AttentionSequence* first = sequences)
-        fixed (float* slopes = Slopes)
+        fixed (double* slopes = Slopes is null ? null : Array.ConvertAll(Slopes, slope => (double)slope))
         fixed (float* mask = Mask)
         {
             byte[]? visible = Mask is not null && BooleanMask ? [.. Mask.Cast<float>().Select(m => (byte)(float.IsNegativeInfinity(m) ? 0 : 1))] : null;
