@@ -86,7 +86,11 @@ internal sealed class DenseAttention
         return this;
     }
 
-    public DenseAttention Backward(double[,] dOutput, double[] dLogSumExp)
+    /// <param name="storedOutput">
+    /// The output as the code under test stored it, in 16 bits for example: then the mean gradient of a row's weights, the sum of output
+    /// times its gradient, is formed with it, as any implementation must that does not keep the exact output.
+    /// </param>
+    public DenseAttention Backward(double[,] dOutput, double[] dLogSumExp, double[,]? storedOutput = null)
     {
         int queries = Query.GetLength(0), keys = Key.GetLength(0), dim = Query.GetLength(1);
         DQuery = new double[queries, dim];
@@ -103,6 +107,7 @@ internal sealed class DenseAttention
                     DValue[j, f] += _weights[i, j] * _keep[i, j] * dOutput[i, f];
                 }
             double mean = seen.Sum(j => _weights[i, j] * dWeight[j]);
+            if (storedOutput is not null) mean = Enumerable.Range(0, dim).Sum(f => storedOutput[i, f] * dOutput[i, f]);
             foreach (int j in seen)
             {
                 double dScore = (_weights[i, j] * (dWeight[j] - mean)) + (_weights[i, j] * dLogSumExp[i]);

@@ -50,29 +50,42 @@ public class AttentionIsolationTests
     public void A_poisoned_lse_gradient_reaches_only_what_it_sees(DType dtype, int left, int right, bool masked, double poison)
         => Check(dtype, left, right, masked, poison, r => r.DLogSumExp, inKeys: false);
 
-    // Everything that no path of visible links connects with the poison must be as it was without it.
-    private static void Check(DType dtype, int left, int right, bool masked, double poison, Func<AttentionRun, NativeRows> pick, bool inKeys)
+    // With 256 features the backward pass takes 128 keys at a time, and all chunks must agree on what to do.
+    [Theory]
+    [InlineData(20)]
+    [InlineData(299)]
+    public void Poison_in_any_chunk_of_a_long_sequence_reaches_only_who_sees_it(int position)
     {
-        const int Sequence = 1, Position = 33;
-        AttentionRun clean = Make(dtype, left, right, masked).Prepare().Run();
-        AttentionRun run = Make(dtype, left, right, masked);
+        (int, int)[] lengths = [(5, 5), (300, 300)];
+        Check(DType.Float32, 7, 0, false, double.NaN, r => r.Key, inKeys: true, 256, lengths, position);
+        Check(DType.Float32, 7, 0, false, double.NaN, r => r.DOutput, inKeys: false, 256, lengths, position);
+    }
+
+    // Everything that no path of visible links connects with the poison must be as it was without it.
+    private static void Check(DType dtype, int left, int right, bool masked, double poison, Func<AttentionRun, NativeRows> pick, bool inKeys,
+        int dim = 9, (int, int)[]? lengths = null, int position = 33)
+    {
+        const int Sequence = 1;
+        lengths ??= Lengths;
+        AttentionRun clean = Make(dtype, left, right, masked, dim, lengths).Prepare().Run();
+        AttentionRun run = Make(dtype, left, right, masked, dim, lengths);
         run.RandomSeed = clean.RandomSeed;
         run.Prepare();
         NativeRows target = pick(run);
-        int offset = Lengths.Take(Sequence).Sum(l => inKeys ? l.Item2 : l.Item1);
-        target[offset + Position, 0, target.Dim - 1] = poison;
+        int offset = lengths.Take(Sequence).Sum(l => inKeys ? l.Item2 : l.Item1);
+        target[offset + position, 0, target.Dim - 1] = poison;
         run.Run();
 
         bool backwardOnly = ReferenceEquals(target, run.DOutput) || ReferenceEquals(target, run.DLogSumExp);
         (int query, int key) = (0, 0);
-        for (int s = 0; s < Lengths.Length; s++)
+        for (int s = 0; s < lengths.Length; s++)
         {
-            (int queries, int keys) = Lengths[s];
+            (int queries, int keys) = lengths[s];
             for (int h = 0; h < Heads; h++)
             {
                 bool hit = s == Sequence && h == 0;
                 // Rows whose forward result is touched, then the keys that those rows see.
-                bool[] touched = [.. Enumerable.Range(0, queries).Select(i => hit && (inKeys ? Sees(run, s, i, Position) : i == Position))];
+                bool[] touched = [.. Enumerable.Range(0, queries).Select(i => hit && (inKeys ? Sees(run, s, i, position) : i == position))];
                 bool[] reached = [.. Enumerable.Range(0, keys).Select(j => Enumerable.Range(0, queries).Any(i => touched[i] && Sees(run, s, i, j)))];
                 for (int i = 0; i < queries; i++)
                 {
@@ -116,17 +129,18 @@ public class AttentionIsolationTests
 
     private static bool Sees(AttentionRun run, int sequence, int i, int j)
     {
-        (int queries, int keys) = Lengths[sequence];
+        (int queries, int keys) = run.Lengths[sequence];
         (int first, int end) = run.Window.Range(i, keys - queries, keys);
-        int query = Lengths.Take(sequence).Sum(l => l.Item1), key = Lengths.Take(sequence).Sum(l => l.Item2);
+        int query = run.Lengths.Take(sequence).Sum(l => l.Item1), key = run.Lengths.Take(sequence).Sum(l => l.Item2);
         return j >= first && j < end && (run.Mask is null || !float.IsNegativeInfinity(run.Mask[0, query + i, key + j]));
     }
 
-    private static AttentionRun Make(DType dtype, int left, int right, bool masked)
+    private static AttentionRun Make(DType dtype, int left, int right, bool masked, int dim, (int, int)[] lengths)
     {
         var run = new AttentionRun
         {
-            DType = dtype, Window = new AttentionWindow(left, right), Lengths = Lengths, Dim = 9, QueryHeads = Heads, KeyHeads = Heads,
+            DType = dtype, Window = new AttentionWindow(left, right), Lengths = lengths, Dim = dim, QueryHeads = Heads, KeyHeads = Heads,
+            Scale = 1 / Math.Sqrt(dim), Threads = 2,
         };
         if (!masked) return run;
         run.Mask = new float[1, run.QueryTokens, run.KeyTokens];
