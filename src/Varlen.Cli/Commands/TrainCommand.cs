@@ -46,7 +46,7 @@ internal static class TrainCommand
         OutputFile.CreateFolder(folder);
         OutputFile.RequireWritable(path);
 
-        var config = new DecoderConfig { VocabularySize = ByteTokenizer.VocabularySize, MaxLength = context, Width = 128, Heads = 4, Layers = 4 };
+        var config = new DecoderConfig { VocabularySize = new ByteTokenizer().VocabularySize, MaxLength = context, Width = 128, Heads = 4, Layers = 4 };
         using Decoder model = new Decoder(config, (ulong)seed).To(device);
         Console.Error.WriteLine($"data   {documents.Count} documents, {sequences.Sum(s => (long)s.Tokens.Length)} tokens in {sequences.Count} sequences of at most {context}");
         Console.Error.WriteLine($"model  {model.Parameters().Sum(p => p.Master.Count)} parameters, {config.Layers} layers, width {config.Width}, on {device} with {Device.CpuThreads} threads");
@@ -57,7 +57,7 @@ internal static class TrainCommand
 
         ReadOnlyMemory<int> first = documents[0];
         int[] prompt = first[..Math.Min(16, first.Length - 1)].ToArray();
-        string sample = ByteTokenizer.Decode(prompt.Concat(new TextGenerator(model, ByteTokenizer.EndOfText).Generate(prompt, 200, seed: seed)));
+        string sample = new ByteTokenizer().Decode(prompt.Concat(new TextGenerator(model, new ByteTokenizer().EndOfText).Generate(prompt, 200, seed: seed)));
         Console.Error.WriteLine($"saved  {path}");
         if (parse.GetValue(CommonOptions.Json))
             JsonOutput.Write(new JsonObject

@@ -15,7 +15,7 @@ public static class TextDocuments
         var documents = new List<ReadOnlyMemory<int>>();
         foreach (string path in paths)
             foreach (string file in Files(path))
-                if (File.ReadAllBytes(file) is { Length: > 0 } bytes) documents.Add((int[])[.. bytes.Select(b => (int)b), ByteTokenizer.EndOfText]);
+                if (File.ReadAllBytes(file) is { Length: > 0 } bytes) documents.Add((int[])[.. bytes.Select(b => (int)b), new ByteTokenizer().EndOfText]);
         return documents.Count > 0 ? documents : throw new InvalidDataException($"no text found in {string.Join(", ", paths)}; pass files, or folders that hold .txt or .md files");
     }
 

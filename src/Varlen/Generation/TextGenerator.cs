@@ -6,7 +6,7 @@ namespace Varlen.Generation;
 /// <summary>Continues token sequences with what a model finds likely.</summary>
 /// <param name="model">The model, which stays its owner's.</param>
 /// <param name="endOfText">The id that ends a text.</param>
-public sealed class TextGenerator(Decoder model, int endOfText)
+public sealed class TextGenerator(CausalLanguageModel model, int endOfText)
 {
     /// <summary>Draws tokens one by one until the end of the text or a number of them.</summary>
     /// <param name="prompt">At least one id.</param>
@@ -35,7 +35,7 @@ public sealed class TextGenerator(Decoder model, int endOfText)
     private float[] Logits(List<int> ids)
     {
         using TensorScope scope = TensorScope.Begin();
-        int[] window = [.. ids.TakeLast(model.Config.MaxLength)];
+        int[] window = [.. ids.TakeLast(model.MaxLength)];
         using PackedBatch batch = PackedBatch.Create([new TokenSequence(window, new int[window.Length])], model.Parameters()[0].Master.Device);
         return model.Forward(batch).Narrow(0, window.Length - 1, 1).ToArray<float>();
     }

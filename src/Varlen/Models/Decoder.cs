@@ -28,7 +28,7 @@ public sealed record DecoderConfig
 /// as wide, and an output layer; norms without bias, no final norm, output not tied to the embedding.
 /// </summary>
 /// <remarks>Blocks hand on the residual stream and the part that is still to be added, so that each addition is fused into the next norm.</remarks>
-public sealed class Decoder : Module<PackedBatch, Tensor>
+public sealed class Decoder : CausalLanguageModel
 {
     private readonly Embedding _embedding, _positions;
     private readonly DecoderBlock[] _blocks;
@@ -49,8 +49,14 @@ public sealed class Decoder : Module<PackedBatch, Tensor>
     /// <summary>The model's sizes.</summary>
     public DecoderConfig Config { get; }
 
-    /// <summary>Sum of the cross entropies of the batch's targets; divide by <see cref="PackedBatch.TargetCount"/>. The logits never exist beside their gradient.</summary>
-    public Tensor LossSum(PackedBatch batch)
+    /// <inheritdoc/>
+    public override int VocabularySize => Config.VocabularySize;
+
+    /// <inheritdoc/>
+    public override int MaxLength => Config.MaxLength;
+
+    /// <inheritdoc/>
+    public override Tensor LossSum(PackedBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
         using var frame = TensorScope.Begin();

@@ -1,19 +1,32 @@
-using System.Text;
-
 namespace Varlen.Text;
 
-/// <summary>One id per byte, and one that ends a document. Needs no files and loses nothing.</summary>
-public static class ByteTokenizer
+/// <summary>One id per byte, and one that ends a document. Needs no training and loses nothing.</summary>
+public sealed class ByteTokenizer : Tokenizer
 {
-    /// <summary>Ends a document.</summary>
-    public const int EndOfText = 256;
+    private static readonly byte[] Values = [.. Enumerable.Range(0, 256).Select(value => (byte)value)];
 
-    /// <summary>256 bytes and the end of text.</summary>
-    public const int VocabularySize = 257;
+    /// <inheritdoc/>
+    public override int VocabularySize => 257;
 
-    /// <summary>The text of ids; bytes that are no UTF-8 become U+FFFD, the end of text nothing.</summary>
-    public static string Decode(IEnumerable<int> ids) => Encoding.UTF8.GetString([.. ids.Where(id => id < EndOfText).Select(id => (byte)id)]);
+    /// <inheritdoc/>
+    public override int EndOfText => 256;
 
-    /// <summary>The ids of a text's UTF-8 bytes.</summary>
-    public static int[] Encode(string text) => [.. Encoding.UTF8.GetBytes(text).Select(b => (int)b)];
+    /// <inheritdoc/>
+    public override void Encode(ReadOnlySpan<byte> utf8, List<int> ids)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        ids.EnsureCapacity(ids.Count + utf8.Length);
+        foreach (byte value in utf8) ids.Add(value);
+    }
+
+    /// <inheritdoc/>
+    public override ReadOnlySpan<byte> Bytes(int id)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(id);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(id, VocabularySize);
+        return id == EndOfText ? [] : Values.AsSpan(id, 1);
+    }
+
+    /// <inheritdoc/>
+    public override void Save(string path) => throw new NotImplementedException();
 }

@@ -35,7 +35,7 @@ public readonly record struct TrainingProgress(int Step, double Loss, double Gra
 /// <remarks>The result depends on the data, the options and the model's seed only, not on the number of threads.</remarks>
 public sealed class Trainer : IDisposable
 {
-    private readonly Decoder _model;
+    private readonly CausalLanguageModel _model;
     private readonly IReadOnlyList<TokenSequence> _sequences;
     private readonly TrainerOptions _options;
     private readonly AdamW _optimizer;
@@ -46,13 +46,13 @@ public sealed class Trainer : IDisposable
     /// <param name="sequences">What to train on, each at most as long as the model's positions and the batch.</param>
     /// <param name="options">The run.</param>
     /// <exception cref="ArgumentException">There are no sequences, or one is too long; the message names it.</exception>
-    public Trainer(Decoder model, IReadOnlyList<TokenSequence> sequences, TrainerOptions options)
+    public Trainer(CausalLanguageModel model, IReadOnlyList<TokenSequence> sequences, TrainerOptions options)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(sequences);
         ArgumentNullException.ThrowIfNull(options);
         if (sequences.Count == 0) throw new ArgumentException("there are no sequences to train on", nameof(sequences));
-        int limit = Math.Min(model.Config.MaxLength, options.BatchTokens);
+        int limit = Math.Min(model.MaxLength, options.BatchTokens);
         for (int i = 0; i < sequences.Count; i++)
             if (sequences[i].Tokens.Length > limit) throw new ArgumentException($"sequence {i} has {sequences[i].Tokens.Length} tokens, more than {limit}; cut it with TokenSequence.Cut", nameof(sequences));
         (_model, _sequences, _options) = (model, sequences, options);

@@ -44,7 +44,7 @@ public sealed class PackingTests
     public void BytesSurviveTheRoundTrip()
     {
         const string text = "Grüße, \u4e16\u754c \ud83d\ude00\n";
-        Assert.Equal(text, ByteTokenizer.Decode(ByteTokenizer.Encode(text).Append(ByteTokenizer.EndOfText)));
+        Assert.Equal(text, new ByteTokenizer().Decode(new ByteTokenizer().Encode(text).Append(new ByteTokenizer().EndOfText)));
     }
 
     [Fact]
@@ -57,8 +57,8 @@ public sealed class PackingTests
             File.WriteAllText(Path.Combine(folder, "a.txt"), "one");
             File.WriteAllText(Path.Combine(folder, "empty.txt"), "");
             File.WriteAllText(Path.Combine(folder, "c.bin"), "no");
-            Assert.Equal(["one", "two"], TextDocuments.Read([folder]).Select(document => ByteTokenizer.Decode(document.ToArray())));
-            Assert.All(TextDocuments.Read([folder]), document => Assert.Equal(ByteTokenizer.EndOfText, document.Span[^1]));
+            Assert.Equal(["one", "two"], TextDocuments.Read([folder]).Select(document => new ByteTokenizer().Decode(document.ToArray())));
+            Assert.All(TextDocuments.Read([folder]), document => Assert.Equal(new ByteTokenizer().EndOfText, document.Span[^1]));
             Assert.Throws<FileNotFoundException>(() => TextDocuments.Read([Path.Combine(folder, "missing")]));
             Assert.Throws<InvalidDataException>(() => TextDocuments.Read([Path.Combine(folder, "empty.txt")]));
         }

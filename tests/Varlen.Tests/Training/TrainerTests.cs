@@ -9,7 +9,7 @@ namespace Varlen.Tests.Training;
 
 public sealed class TrainerTests
 {
-    private static readonly DecoderConfig Tiny = new() { VocabularySize = ByteTokenizer.VocabularySize, MaxLength = 16, Width = 16, Heads = 2, Layers = 1 };
+    private static readonly DecoderConfig Tiny = new() { VocabularySize = new ByteTokenizer().VocabularySize, MaxLength = 16, Width = 16, Heads = 2, Layers = 1 };
 
     private sealed class Losses : List<double>, IProgress<TrainingProgress>
     {
@@ -17,7 +17,7 @@ public sealed class TrainerTests
     }
 
     private static List<TokenSequence> Texts() => [.. new[] { "abababababababab", "cdcdcd", "e" }
-        .SelectMany(text => TokenSequence.Cut((int[])[.. ByteTokenizer.Encode(text), ByteTokenizer.EndOfText], 16))];
+        .SelectMany(text => TokenSequence.Cut((int[])[.. new ByteTokenizer().Encode(text), new ByteTokenizer().EndOfText], 16))];
 
     [Fact]
     public void LossFallsAndTheModelWritesWhatItLearned()
@@ -27,7 +27,7 @@ public sealed class TrainerTests
         using (var trainer = new Trainer(model, Texts(), new TrainerOptions { Steps = 80, BatchTokens = 32, LearningRate = 1e-2 })) trainer.Run(losses);
         Assert.Equal(80, losses.Count);
         Assert.True(losses[0] > 5 && losses[^1] < 1, $"from {losses[0]} to {losses[^1]}");
-        Assert.StartsWith("babab", ByteTokenizer.Decode(new TextGenerator(model, ByteTokenizer.EndOfText).Generate(ByteTokenizer.Encode("a"), 8, temperature: 0)), StringComparison.Ordinal);
+        Assert.StartsWith("babab", new ByteTokenizer().Decode(new TextGenerator(model, new ByteTokenizer().EndOfText).Generate(new ByteTokenizer().Encode("a"), 8, temperature: 0)), StringComparison.Ordinal);
     }
 
     [Fact]
