@@ -1,106 +1,123 @@
+using System.Diagnostics;
 using Varlen.Data;
 using Varlen.Models;
 using Varlen.Optim;
 
 namespace Varlen.Training;
 
-/// <summary>What a training run does.</summary>
-public sealed record TrainerOptions
-{
-    /// <summary>Optimiser steps.</summary>
-    public int Steps { get; init; } = 200;
-
-    /// <summary>Most tokens of a batch; at least the longest sequence.</summary>
-    public int BatchTokens { get; init; } = 4096;
-
-    /// <summary>Learning rate.</summary>
-    public double LearningRate { get; init; } = 1e-3;
-
-    /// <summary>The global gradient norm is clipped to this.</summary>
-    public double ClipNorm { get; init; } = 1;
-
-    /// <summary>Seed of the order of sequences.</summary>
-    public int Seed { get; init; } = 1;
-}
-
-/// <summary>One finished step.</summary>
-/// <param name="Step">Its number, from 1.</param>
-/// <param name="Loss">Mean cross entropy of its targets, in nats.</param>
-/// <param name="GradientNorm">Global gradient norm before clipping.</param>
-/// <param name="Tokens">Tokens of its batch.</param>
-/// <param name="Seconds">Time it took.</param>
-public readonly record struct TrainingProgress(int Step, double Loss, double GradientNorm, int Tokens, double Seconds);
-
-/// <summary>Trains a decoder on packed sequences with AdamW.</summary>
-/// <remarks>The result depends on the data, the options and the model's seed only, not on the number of threads.</remarks>
+/// <summary>Trains a language model on packed batches, one optimiser step at a time.</summary>
+/// <remarks>
+/// The result depends on the model, the loader's plan and the options only, not on the number of threads. Not thread-safe. Owns its optimiser;
+/// model and loader stay their owners'.
+/// </remarks>
 public sealed class Trainer : IDisposable
 {
-    private readonly CausalLanguageModel _model;
-    private readonly IReadOnlyList<TokenSequence> _sequences;
-    private readonly TrainerOptions _options;
-    private readonly AdamW _optimizer;
-    private readonly StepState _state;
+    // One bad batch happens; three in a row mean that the weights are lost.
+    private const int NotFiniteLimit = 3;
 
-    /// <summary>Prepares a run; nothing is trained yet.</summary>
-    /// <param name="model">The model, which stays its owner's.</param>
-    /// <param name="sequences">What to train on, each at most as long as the model's positions and the batch.</param>
-    /// <param name="options">The run.</param>
-    /// <exception cref="ArgumentException">There are no sequences, or one is too long; the message names it.</exception>
-    public Trainer(CausalLanguageModel model, IReadOnlyList<TokenSequence> sequences, TrainerOptions options)
+    private readonly CausalLanguageModel _model;
+    private readonly PackedLoader _loader;
+    private readonly TrainerOptions _options;
+    private readonly LearningRateSchedule _schedule;
+    private readonly PackedBatch[] _batches;
+    private readonly StepState _state;
+    private int _notFinite;
+
+    /// <summary>Prepares training; nothing is trained yet.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="loader">Where batches come from.</param>
+    /// <param name="options">How to learn.</param>
+    /// <exception cref="ArgumentOutOfRangeException">An option is out of range.</exception>
+    public Trainer(CausalLanguageModel model, PackedLoader loader, TrainerOptions options)
     {
         ArgumentNullException.ThrowIfNull(model);
-        ArgumentNullException.ThrowIfNull(sequences);
+        ArgumentNullException.ThrowIfNull(loader);
         ArgumentNullException.ThrowIfNull(options);
-        if (sequences.Count == 0) throw new ArgumentException("there are no sequences to train on", nameof(sequences));
-        int limit = Math.Min(model.MaxLength, options.BatchTokens);
-        for (int i = 0; i < sequences.Count; i++)
-            if (sequences[i].Tokens.Length > limit) throw new ArgumentException($"sequence {i} has {sequences[i].Tokens.Length} tokens, more than {limit}; cut it with TokenSequence.Cut", nameof(sequences));
-        (_model, _sequences, _options) = (model, sequences, options);
-        _optimizer = new AdamW(model.NamedParameters(), options.LearningRate);
-        _state = new StepState(model.Parameters()[0].Master.Device, (ulong)options.Seed);
+        options.Validate();
+        (_model, _loader, _options, _schedule) = (model, loader, options, options.Schedule());
+        _batches = new PackedBatch[options.MicroBatches];
+        _state = new StepState(model.Parameters()[0].Master.Device, options.Seed);
+        Optimizer = options.Optimizer == OptimizerKind.Sgd
+            ? new Sgd(model.NamedParameters(), options.LearningRate, new SgdOptions { Momentum = 0.9, WeightDecay = options.WeightDecay, Decays = Decays })
+            : new AdamW(model.NamedParameters(), options.LearningRate, new AdamWOptions { Beta2 = 0.95, WeightDecay = options.WeightDecay, Decays = Decays });
+        static bool Decays(string name, Nn.Parameter parameter) => parameter.Shape.Rank >= 2;
     }
 
-    /// <summary>Trains for the options' steps, or until cancelled between two of them.</summary>
-    public void Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellationToken = default)
+    /// <summary>The optimiser with its state.</summary>
+    public Optimizer Optimizer { get; }
+
+    /// <summary>Steps taken, skipped ones included.</summary>
+    public int StepCount { get; private set; }
+
+    /// <summary>Steps whose update was skipped because something was not finite.</summary>
+    public int SkippedSteps { get; private set; }
+
+    /// <summary>Takes one step: gradients of all micro-batches, clipping, update.</summary>
+    /// <exception cref="TrainingDivergedException">The loss or a gradient was not finite for the third time in a row.</exception>
+    public TrainingStep Step()
     {
-        int step = 0;
-        foreach (IReadOnlyList<TokenSequence> sequences in Batches())
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < _batches.Length; i++) _batches[i] = _loader.Next();
+        double waited = Stopwatch.GetElapsedTime(start).TotalSeconds, rate = _schedule.At(++StepCount), loss = 0;
+        (int tokens, long targets, long padded) = Count(_batches);
+        var outcome = StepOutcome.NoTargets;
+        if (targets > 0)
         {
-            if (step == _options.Steps || cancellationToken.IsCancellationRequested) return;
-            long start = System.Diagnostics.Stopwatch.GetTimestamp();
-            using PackedBatch batch = PackedBatch.Create(sequences, _state.Device);
-            double loss = Step(++step, batch);
-            progress?.Report(new(step, loss, _state.ReadGradientNorm(), batch.Layout.TotalTokens, System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds));
+            _state.Begin(StepCount, rate, lossScale: 1.0 / targets);
+            Optimizer.ZeroGrad();
+            foreach (PackedBatch batch in _batches)
+            {
+                using TensorScope scope = TensorScope.Begin();
+                Tensor lossSum = _model.LossSum(batch);
+                lossSum.Backward(_state.LossGradient);
+                loss += lossSum.Item();
+            }
+            GradientClipping.Apply(Optimizer.Parameters, _options.ClipNorm, _state);
+            if (double.IsFinite(loss)) Optimizer.Step(_state);
+            outcome = double.IsFinite(loss) && _state.ReadFinite() ? StepOutcome.Updated : StepOutcome.NotFinite;
         }
+        if (outcome == StepOutcome.NotFinite) Skip(loss);
+        else _notFinite = 0;
+        foreach (PackedBatch batch in _batches) batch.Dispose();
+        return new TrainingStep
+        {
+            Step = StepCount, Loss = loss / targets, LearningRate = rate, GradientNorm = targets > 0 ? _state.ReadGradientNorm() : 0, Outcome = outcome,
+            Tokens = tokens, Targets = targets, PaddedTokens = padded, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds, DataSeconds = waited,
+        };
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _optimizer.Dispose();
+        Optimizer.Dispose();
         _state.Dispose();
     }
 
-    private double Step(int step, PackedBatch batch)
+    /// <summary>Goes on as if the steps up to one had been taken here. The optimiser's state and the loader's position are set apart.</summary>
+    internal void Continue(int step, int skipped, int notFiniteInARow) => (StepCount, SkippedSteps, _notFinite) = (step, skipped, notFiniteInARow);
+
+    internal int NotFiniteInARow => _notFinite;
+
+    private static (int Tokens, long Targets, long Padded) Count(PackedBatch[] batches)
     {
-        using TensorScope scope = TensorScope.Begin();
-        _state.Begin(step, _options.LearningRate, lossScale: 1.0 / batch.TargetCount);
-        Tensor loss = _model.LossSum(batch);
-        _optimizer.ZeroGrad();
-        loss.Backward(_state.LossGradient);
-        GradientClipping.Apply(_optimizer.Parameters, _options.ClipNorm, _state);
-        _optimizer.Step(_state);
-        return loss.Item() / batch.TargetCount;
+        int tokens = 0;
+        long targets = 0, padded = 0;
+        foreach (PackedBatch batch in batches)
+        {
+            tokens += batch.Layout.TotalTokens;
+            targets += batch.TargetCount;
+            padded += (long)batch.Layout.Count * batch.Layout.MaxLength;
+        }
+        return (tokens, targets, padded);
     }
 
-    /// <summary>Batches without end: each epoch in an order of its own, every sequence once.</summary>
-    private IEnumerable<IReadOnlyList<TokenSequence>> Batches()
+    private void Skip(double loss)
     {
-        for (int epoch = 0; ; epoch++)
-        {
-            TokenSequence[] order = [.. _sequences];
-            new Random(unchecked(_options.Seed * 1_000_003 + epoch)).Shuffle(order);
-            foreach (IReadOnlyList<TokenSequence> batch in SequencePacker.Pack(order, _options.BatchTokens)) yield return batch;
-        }
+        SkippedSteps++;
+        if (++_notFinite < NotFiniteLimit) return;
+        string what = double.IsFinite(loss) ? "gradients" : $"the loss ({loss}) and gradients";
+        string[] names = [.. GradientClipping.NotFinite(_model.NamedParameters())];
+        throw new TrainingDivergedException(StepCount,
+            $"{what} were not finite in {NotFiniteLimit} steps in a row; at step {StepCount} in {(names.Length == 0 ? "no parameter" : string.Join(", ", names.Take(5)))}{(names.Length > 5 ? $" and {names.Length - 5} more" : "")}");
     }
 }

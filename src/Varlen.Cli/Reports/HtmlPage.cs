@@ -1,0 +1,64 @@
+using System.Net;
+using System.Text;
+
+namespace Varlen.Cli.Reports;
+
+/// <summary>A page that stands alone: its style is inside, it needs no script and fetches nothing. For screens light and dark, and for print.</summary>
+internal sealed class HtmlPage(string title)
+{
+    private const string Style = """
+        :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5c6670;--page:#fff;--card:#f6f7f9;--rule:#d9dee3;--s0:#2563a8;--s1:#c4501b;--s2:#2b7a4b}
+        @media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa5b0;--page:#14171a;--card:#1d2125;--rule:#343a41;--s0:#6ea8e8;--s1:#f08a55;--s2:#6cc48f}}
+        @media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rule:#bbb;--s0:#2563a8;--s1:#c4501b;--s2:#2b7a4b}section{break-inside:avoid}}
+        *{box-sizing:border-box}
+        body{margin:0 auto;padding:1.5rem;max-width:76rem;background:var(--page);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
+        h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1rem;margin:0 0 .5rem}.lead{color:var(--soft);margin:0 0 1.2rem}
+        main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem}
+        section{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:1rem;min-width:0}section.wide{grid-column:1/-1}
+        .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.8rem;margin:0}.facts div{min-width:0}
+        .facts dt{color:var(--soft);font-size:.85rem}.facts dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
+        svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums}
+        .grid{stroke:var(--rule)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.bar{fill:var(--s0)}
+        .line.s0{stroke:var(--s0)}.line.s1{stroke:var(--s1)}.line.s2{stroke:var(--s2)}.dot.s0{fill:var(--s0)}.dot.s1{fill:var(--s1)}.dot.s2{fill:var(--s2)}
+        .legend{margin:0 0 .3rem;color:var(--soft);font-size:.85rem}.key{display:inline-block;width:1.1em;height:.22em;margin:0 .4em .25em .8em}
+        .key.s0{background:var(--s0)}.key.s1{background:var(--s1)}.key.s2{background:var(--s2)}
+        table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}td,th{text-align:right;padding:.25rem .5rem;border-bottom:1px solid var(--rule)}
+        td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:500}
+        pre{white-space:pre-wrap;margin:0;font:13px/1.5 ui-monospace,monospace;max-height:24rem;overflow:auto}.empty{color:var(--soft)}
+        @media print{pre{max-height:none}}
+        """;
+
+    private readonly StringBuilder _body = new();
+
+    /// <summary>Adds a box with a heading.</summary>
+    /// <param name="heading">Plain text.</param>
+    /// <param name="html">Its content.</param>
+    /// <param name="wide">Whether it takes the whole width.</param>
+    public void Section(string heading, string html, bool wide = false)
+        => _body.Append($"<section{(wide ? " class=\"wide\"" : "")}><h2>{WebUtility.HtmlEncode(heading)}</h2>{html}</section>\n");
+
+    /// <summary>Large figures with their names.</summary>
+    public static string Facts(params IEnumerable<(string Name, string Value)> facts)
+        => $"""<dl class="facts">{string.Concat(facts.Select(fact => $"<div><dt>{WebUtility.HtmlEncode(fact.Name)}</dt><dd>{WebUtility.HtmlEncode(fact.Value)}</dd></div>"))}</dl>""";
+
+    /// <summary>A table of plain text.</summary>
+    public static string Table(IEnumerable<string> headings, IEnumerable<IEnumerable<string>> rows)
+        => $"<table><tr>{Cells("th", headings)}</tr>{string.Concat(rows.Select(row => $"<tr>{Cells("td", row)}</tr>"))}</table>";
+
+    /// <summary>Text as it is.</summary>
+    public static string Preformatted(string text) => $"<pre>{WebUtility.HtmlEncode(text)}</pre>";
+
+    /// <summary>The whole page.</summary>
+    /// <param name="lead">A line below the title.</param>
+    public string ToString(string lead) => $"""
+        <!doctype html>
+        <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+        <title>{WebUtility.HtmlEncode(title)}</title><style>{Style}</style></head>
+        <body><h1>{WebUtility.HtmlEncode(title)}</h1><p class="lead">{WebUtility.HtmlEncode(lead)}</p><main>
+        {_body}</main></body></html>
+
+        """;
+
+    private static string Cells(string tag, IEnumerable<string> cells) => string.Concat(cells.Select(cell => $"<{tag}>{WebUtility.HtmlEncode(cell)}</{tag}>"));
+}

@@ -1,0 +1,163 @@
+using System.Text.Json;
+using Varlen.Data;
+using Varlen.Models;
+using Varlen.Text;
+
+namespace Varlen.Training;
+
+/// <summary>How a <see cref="TrainingRun"/> ended.</summary>
+/// <param name="Step">Steps taken in all.</param>
+/// <param name="Finished">Whether the plan was completed, rather than stopped.</param>
+/// <param name="Totals">Sums over all steps.</param>
+/// <param name="Last">The last evaluation; null before the first.</param>
+/// <param name="BestStep">Step of the best evaluation; 0 before the first.</param>
+/// <param name="BestLoss">Its loss; null before the first.</param>
+/// <param name="SkippedSteps">Steps whose update was skipped.</param>
+public sealed record RunResult(int Step, bool Finished, RunTotals Totals, EvaluationResult? Last, int BestStep, double? BestLoss, int SkippedSteps);
+
+/// <summary>
+/// Training in a folder: steps, evaluations on held-out text, samples, metrics and checkpoints. A run that was stopped or killed goes on
+/// from its newest checkpoint, and on a CPU ends with the same bits as one that never stopped.
+/// </summary>
+/// <remarks>The folder is locked by its caller (<see cref="RunLock"/>). Not thread-safe.</remarks>
+public sealed class TrainingRun : IDisposable
+{
+    // A full disk may be emptied meanwhile; after three failures in a row it will not be.
+    private const int SaveFailureLimit = 3;
+    private const int SampleTokens = 200;
+
+    private readonly RunFolder _folder;
+    private readonly RunConfig _config;
+    private readonly TokenStore _store;
+    private readonly PackedLoader _loader;
+    private readonly Trainer _trainer;
+    private readonly Evaluator _evaluator;
+    private readonly CheckpointFolder _checkpoints;
+    private RunTotals _totals = new();
+    private EvaluationResult? _last;
+    private int _bestStep, _savedStep, _saveFailures;
+    private double? _bestLoss;
+
+    /// <summary>Opens a run whose folder holds settings, tokenizer and tokens; nothing is trained yet.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="device">Where to train; the CPU when null.</param>
+    /// <exception cref="FormatException">A file of the folder does not hold what it should.</exception>
+    /// <exception cref="IOException">A file cannot be read.</exception>
+    public TrainingRun(RunFolder folder, Device? device = null)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        _folder = folder;
+        _config = RunConfig.Load(folder.Config);
+        Tokenizer = Tokenizer.Load(folder.Tokenizer);
+        _store = TokenStore.Open(folder.Tokens);
+        Plan = new SequencePlan(_store, _config.Context, _config.Seed);
+        Model = CausalLanguageModel.Create(_config.Model, _config.Seed).To(device ?? Device.Cpu);
+        _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, device);
+        _trainer = new Trainer(Model, _loader, _config.Training with { Seed = _config.Seed });
+        _evaluator = new Evaluator(Model, Tokenizer);
+        _checkpoints = new CheckpointFolder(folder.Checkpoints);
+    }
+
+    /// <summary>The settings.</summary>
+    public RunConfig Config => _config;
+
+    /// <summary>What is trained on and what is held out.</summary>
+    public SequencePlan Plan { get; }
+
+    /// <summary>The model in its present state; the run's own.</summary>
+    public CausalLanguageModel Model { get; }
+
+    /// <summary>The tokenizer.</summary>
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>Steps taken.</summary>
+    public int Step => _trainer.StepCount;
+
+    /// <summary>Takes up the newest checkpoint that is whole, if there is one.</summary>
+    /// <param name="observer">Is warned of checkpoints that are damaged.</param>
+    /// <exception cref="FormatException">The checkpoint belongs to other settings.</exception>
+    public void Restore(ITrainingObserver? observer = null)
+    {
+        if (_checkpoints.OpenNewest(message => observer?.Warned(message)) is not { } checkpoint) return;
+        RunState state = JsonSerializer.Deserialize(checkpoint.ReadJson("state.json"), RunJson.Default.RunState) ?? throw new FormatException($"{checkpoint.Path}: state.json holds null");
+        using TensorScope scope = TensorScope.Begin();
+        Model.LoadStateDict(checkpoint.ReadTensors("model.safetensors"));
+        _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors("optimizer.safetensors"));
+        _trainer.Continue(state.Step, state.SkippedSteps, state.NotFiniteInARow);
+        _loader.Position = state.Loader;
+        (_totals, _bestStep, _bestLoss, _savedStep) = (state.Totals, state.BestStep, state.BestLoss, state.Step);
+    }
+
+    /// <summary>Trains to the end of the plan, or until told to stop, and saves.</summary>
+    /// <param name="observer">Is told what happens.</param>
+    /// <param name="stopAfter">Stops after this step of the plan, without changing the plan; null goes to its end.</param>
+    /// <param name="cancellationToken">Stops after the present step.</param>
+    /// <exception cref="TrainingDivergedException">The loss or gradients were not finite three times in a row; the last checkpoint is intact.</exception>
+    /// <exception cref="IOException">The state could not be saved at the end or three times in a row; earlier checkpoints are intact.</exception>
+    public RunResult Run(ITrainingObserver? observer = null, int? stopAfter = null, CancellationToken cancellationToken = default)
+    {
+        using var metrics = new MetricsLog(_folder.Path, Step);
+        int planned = _config.Training.Steps, end = Math.Min(stopAfter ?? planned, planned);
+        while (Step < end && !cancellationToken.IsCancellationRequested)
+        {
+            TrainingStep step = _trainer.Step();
+            _totals = _totals.With(step);
+            EvaluationResult? evaluation = step.Step % _config.EvaluateEvery == 0 || step.Step == planned ? Evaluate(step.Step, observer) : null;
+            metrics.Write(step, _totals.Tokens, _totals.Seconds, evaluation);
+            observer?.Stepped(step, _totals, evaluation);
+            if (step.Step % _config.SaveEvery == 0 && step.Step != end) Save(observer, mayFail: true);
+        }
+        if (Step != _savedStep) Save(observer, mayFail: false);
+        return new RunResult(Step, Step >= planned, _totals, _last, _bestStep, _bestLoss, _trainer.SkippedSteps);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _trainer.Dispose();
+        _loader.Dispose();
+        Model.Dispose();
+        _store.Dispose();
+    }
+
+    private EvaluationResult? Evaluate(int step, ITrainingObserver? observer)
+    {
+        if (Plan.HeldOut.Count == 0) return null;
+        _last = _evaluator.Run(_store, Plan.HeldOut, _config.BatchTokens);
+        if (double.IsFinite(_last.Loss) && !(_last.Loss >= _bestLoss)) (_bestStep, _bestLoss) = (step, _last.Loss);
+        string text = Sample();
+        File.AppendAllText(_folder.Samples, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n");
+        observer?.Sampled(step, text);
+        return _last;
+    }
+
+    private void Save(ITrainingObserver? observer, bool mayFail)
+    {
+        int step = Step;
+        var state = new RunState
+        {
+            Step = step, SkippedSteps = _trainer.SkippedSteps, NotFiniteInARow = _trainer.NotFiniteInARow, Loader = _loader.Position, Totals = _totals, BestStep = _bestStep, BestLoss = _bestLoss,
+        };
+        try
+        {
+            _checkpoints.Save(step, writer =>
+            {
+                writer.WriteTensors("model.safetensors", Model.StateDict());
+                writer.WriteTensors("optimizer.safetensors", _trainer.Optimizer.StateDict());
+                writer.WriteJson("state.json", JsonSerializer.SerializeToUtf8Bytes(state, RunJson.Default.RunState));
+            });
+            (_savedStep, _saveFailures) = (step, 0);
+            observer?.Saved(step);
+        }
+        catch (IOException e) when (mayFail && ++_saveFailures < SaveFailureLimit)
+        {
+            observer?.Warned($"the state of step {step} was not saved, training goes on: {e.Message}");
+        }
+    }
+
+    private string Sample()
+    {
+        int[] prompt = [Tokenizer.EndOfText];
+        return Tokenizer.Decode(new Generation.TextGenerator(Model, Tokenizer.EndOfText).Generate(prompt, SampleTokens, seed: 1));
+    }
+}
