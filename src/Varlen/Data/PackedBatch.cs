@@ -1,72 +1,33 @@
+using F = Varlen.Nn.Functional;
+
 namespace Varlen.Data;
 
-/// <summary>
-/// Sequences of one training or evaluation step, one after the other without padding: the currency between data and model.
-/// </summary>
-/// <remarks>Owns its tensors and its layout.</remarks>
-public sealed class PackedBatch : IDisposable
+/// <summary>Sequences one after the other without padding, each attending to itself: the native form, and the fastest.</summary>
+public sealed class PackedBatch : TokenBatch
 {
     /// <summary>The target value that counts in neither loss nor denominator.</summary>
     public const int IgnoreIndex = -100;
 
-    private PackedBatch(Tensor tokens, Tensor targets, Tensor positions, SequenceLayout layout, long targetCount)
+    private PackedBatch(IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, Device? device)
+        : base(sequences, layout, null, new PackedAttention(layout), device)
     {
-        Tokens = tokens;
-        Targets = targets;
-        Positions = positions;
-        Layout = layout;
-        TargetCount = targetCount;
     }
-
-    /// <summary>Token ids, Int32 <c>[tokens]</c>.</summary>
-    public Tensor Tokens { get; }
-
-    /// <summary>The id that follows each token in its document, or <see cref="IgnoreIndex"/>; Int32 <c>[tokens]</c>.</summary>
-    public Tensor Targets { get; }
-
-    /// <summary>Each token's index in its sequence, Int32 <c>[tokens]</c>.</summary>
-    public Tensor Positions { get; }
-
-    /// <summary>Where the sequences lie.</summary>
-    public SequenceLayout Layout { get; }
-
-    /// <summary>Targets that count.</summary>
-    public long TargetCount { get; }
 
     /// <summary>Packs sequences with their targets.</summary>
     /// <param name="sequences">Token ids and targets of equal length.</param>
     /// <param name="device">Device; the CPU when null.</param>
-    /// <exception cref="ArgumentException">A sequence's targets differ in number from its tokens; the message names it.</exception>
+    /// <exception cref="ArgumentException">A sequence's targets differ in number from its tokens, or an id is negative; the message names it.</exception>
     public static PackedBatch Create(IReadOnlyList<TokenSequence> sequences, Device? device = null)
-    {
-        ArgumentNullException.ThrowIfNull(sequences);
-        var lengths = new int[sequences.Count];
-        for (int i = 0; i < lengths.Length; i++)
-        {
-            lengths[i] = sequences[i].Tokens.Length;
-            if (sequences[i].Targets.Length != lengths[i])
-                throw new ArgumentException($"sequence {i} has {lengths[i]} tokens and {sequences[i].Targets.Length} targets", nameof(sequences));
-        }
-        SequenceLayout layout = SequenceLayout.FromLengths(lengths, device);
-        int[] tokens = new int[layout.TotalTokens], targets = new int[layout.TotalTokens];
-        for (int i = 0; i < lengths.Length; i++)
-        {
-            sequences[i].Tokens.Span.CopyTo(tokens.AsSpan(layout.CuSeqlens[i]));
-            sequences[i].Targets.Span.CopyTo(targets.AsSpan(layout.CuSeqlens[i]));
-        }
-        Shape shape = [tokens.Length];
-        return new PackedBatch(Tensor.From(tokens, shape, device).Keep(), Tensor.From(targets, shape, device).Keep(),
-            Tensor.From(layout.PositionIds, shape, device).Keep(), layout, targets.LongCount(target => target != IgnoreIndex));
-    }
+        => new(sequences, LayoutOf(sequences), device);
+}
 
+/// <summary>Variable-length attention within each sequence of packed rows.</summary>
+/// <param name="layout">Where the sequences lie; not owned.</param>
+public sealed class PackedAttention(SequenceLayout layout) : AttentionStrategy
+{
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        Tokens.Dispose();
-        Targets.Dispose();
-        Positions.Dispose();
-        Layout.Dispose();
-    }
+    public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
+        => F.VarlenAttention(query, key, value, layout, layout, Options(layer));
 }
 
 /// <summary>A run of tokens of one document and what follows each of them.</summary>

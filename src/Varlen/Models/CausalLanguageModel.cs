@@ -1,10 +1,13 @@
 using Varlen.Data;
 using Varlen.Nn;
+using Varlen.Ops;
+using Varlen.Optim;
+using F = Varlen.Nn.Functional;
 
 namespace Varlen.Models;
 
-/// <summary>A model that predicts each token's successor: packed batch to logits <c>[tokens, vocabulary]</c>.</summary>
-public abstract class CausalLanguageModel : Module<PackedBatch, Tensor>
+/// <summary>A model that predicts each token's successor: a batch of any kind to logits <c>[rows, vocabulary]</c>.</summary>
+public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
 {
     /// <summary>Number of token ids.</summary>
     public abstract int VocabularySize { get; }
@@ -12,6 +15,90 @@ public abstract class CausalLanguageModel : Module<PackedBatch, Tensor>
     /// <summary>Longest sequence.</summary>
     public abstract int MaxLength { get; }
 
-    /// <summary>Sum of the cross entropies of the batch's targets, in nats; divide by <see cref="PackedBatch.TargetCount"/>. Logits never exist beside their gradient.</summary>
-    public abstract Tensor LossSum(PackedBatch batch);
+    /// <summary>Blocks, each with one attention layer.</summary>
+    public abstract int Layers { get; }
+
+    /// <summary>Attention heads of a layer.</summary>
+    public abstract int Heads { get; }
+
+    /// <summary>Features of an attention head.</summary>
+    public abstract int HeadDim { get; }
+
+    /// <summary>
+    /// Seed and step that dropout draws from: the ones of the optimiser. Needed in training mode by a model with dropout, and by no other. Not owned.
+    /// </summary>
+    public StepState? StepState { get; set; }
+
+    /// <summary>Device of the weights.</summary>
+    public Device Device => Head.Weight.Master.Device;
+
+    /// <summary>Element type that the model computes in.</summary>
+    public DType DType => Head.Weight.Value.DType;
+
+    /// <summary>The output layer's weight, <c>[vocabulary, width]</c>, and bias.</summary>
+    protected abstract (Parameter Weight, Parameter? Bias) Head { get; }
+
+    /// <summary>Reads a model from a folder that <see cref="SavePretrained"/> or, for GPT-2, <c>transformers</c> wrote.</summary>
+    /// <param name="folder">Holds <c>config.json</c>, whose <c>model_type</c> decides, and <c>model.safetensors</c>.</param>
+    /// <param name="device">Where to put it; the CPU when null.</param>
+    /// <param name="dtype">What it computes in.</param>
+    /// <exception cref="CheckpointFormatException">A file breaks its format, asks for what is not supported, or the weights do not fit; the message says where.</exception>
+    /// <exception cref="IOException">A file is missing or cannot be read.</exception>
+    public static CausalLanguageModel FromPretrained(string folder, Device? device = null, DType dtype = DType.Float32)
+        => ModelConfigFile.Open(folder).ModelType switch
+        {
+            Gpt2Config.ModelType => Gpt2Model.FromPretrained(folder, device, dtype),
+            DecoderConfig.ModelType => Decoder.FromPretrained(folder, device, dtype),
+            _ => throw ModelConfigFile.Open(folder).UnknownModel(),
+        };
+
+    /// <summary>Writes <c>config.json</c> and <c>model.safetensors</c>; each file is replaced whole or left as it was.</summary>
+    /// <param name="folder">Made when missing.</param>
+    /// <exception cref="IOException">A file cannot be written.</exception>
+    public abstract void SavePretrained(string folder);
+
+    /// <summary>
+    /// Sum of the cross entropies of the batch's targets, in nats; divide by <see cref="TokenBatch.TargetCount"/>. Logits never exist beside
+    /// their gradient.
+    /// </summary>
+    /// <exception cref="ArgumentException">An id is not in the vocabulary, or a sequence is longer than the model's positions.</exception>
+    public Tensor LossSum(TokenBatch batch)
+    {
+        Check(batch);
+        using var frame = TensorScope.Begin();
+        return frame.Return(F.LinearCrossEntropy(Features(batch), Head.Weight, Head.Bias, batch.Targets, PackedBatch.IgnoreIndex));
+    }
+
+    /// <summary>Logits of what follows each sequence, <c>[sequences, vocabulary]</c>: only their rows go through the output layer.</summary>
+    /// <exception cref="ArgumentException">A sequence is empty, an id is not in the vocabulary, or a sequence is longer than the model's positions.</exception>
+    public Tensor LastLogits(TokenBatch batch)
+    {
+        Check(batch);
+        int[] rows = new int[batch.Layout.Count], inverse = new int[batch.Rows];
+        Array.Fill(inverse, -1);
+        for (int i = 0; i < rows.Length; i++) inverse[rows[i] = batch.LastRow(i)] = i;
+        using var frame = TensorScope.Begin();
+        Tensor features = Features(batch);
+        Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, rows, inverse, [rows.Length, features.Shape[1]], 0);
+        return frame.Return(F.Linear(last, Head.Weight, Head.Bias?.Value));
+    }
+
+    /// <summary>Logits of every row, <c>[rows, vocabulary]</c>; those of padding mean nothing.</summary>
+    protected override Tensor ForwardCore(TokenBatch input)
+    {
+        Check(input);
+        return F.Linear(Features(input), Head.Weight, Head.Bias?.Value);
+    }
+
+    /// <summary>What the output layer reads, <c>[rows, width]</c>.</summary>
+    protected abstract Tensor Features(TokenBatch batch);
+
+    private void Check(TokenBatch batch)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        if (batch.LargestToken >= VocabularySize)
+            throw new ArgumentOutOfRangeException(nameof(batch), batch.LargestToken, $"the batch has the id {batch.LargestToken}, and the model's vocabulary has the ids 0 to {VocabularySize - 1}; tokenizer and model must be of one vocabulary");
+        if (batch.LargestPosition >= MaxLength)
+            throw new ArgumentException($"the batch has a sequence with position {batch.LargestPosition}, and the model has positions 0 to {MaxLength - 1}; cut sequences to {MaxLength} tokens with TokenSequence.Cut", nameof(batch));
+    }
 }

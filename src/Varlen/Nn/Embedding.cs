@@ -22,9 +22,7 @@ public sealed class Embedding : Module<Tensor, Tensor>
         if (!(std >= 0 && double.IsFinite(std))) throw new ArgumentOutOfRangeException(nameof(std), std, "the standard deviation must be finite and not negative");
         PaddingIndex = paddingIndex;
         var values = new float[checked((long)numEmbeddings * embeddingDim)];
-        RandomStream.Normal(seed, values);
-        if (std != 1)
-            foreach (ref float value in values.AsSpan()) value *= (float)std;
+        RandomStream.Normal(seed, values, std);
         if (paddingIndex is { } padding) values.AsSpan(padding * embeddingDim, embeddingDim).Clear();
         Weight = Register("weight", new Parameter(Tensor.From(values, [numEmbeddings, embeddingDim])));
     }

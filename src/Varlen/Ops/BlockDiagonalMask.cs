@@ -104,11 +104,12 @@ namespace Varlen.Nn
         /// <param name="value">Values, shaped like <paramref name="key"/>.</param>
         /// <param name="mask">Which keys each query sees.</param>
         /// <param name="scale">Factor of the scores; <c>1 / sqrt(headDim)</c> when null.</param>
+        /// <param name="dropout">Dropout of attention links; off when null.</param>
         /// <exception cref="ArgumentException">Shapes, types, devices or metadata do not fit; nothing has been computed.</exception>
-        public static Tensor MemoryEfficientAttention(Tensor query, Tensor key, Tensor value, BlockDiagonalMask mask, double? scale = null)
+        public static Tensor MemoryEfficientAttention(Tensor query, Tensor key, Tensor value, BlockDiagonalMask mask, double? scale = null, AttentionDropout? dropout = null)
         {
             ArgumentNullException.ThrowIfNull(mask);
-            return VarlenAttention(query, key, value, mask.QueryLayout, mask.KeyLayout, new AttentionOptions { Window = mask.Window, Alignment = mask.Alignment, Scale = scale });
+            return VarlenAttention(query, key, value, mask.QueryLayout, mask.KeyLayout, new AttentionOptions { Window = mask.Window, Alignment = mask.Alignment, Scale = scale, Dropout = dropout });
         }
     }
 }

@@ -20,6 +20,15 @@ internal static class RandomStream
         }
     }
 
+    /// <summary>Normal values of mean zero; a deviation of 0 leaves zeros and draws nothing.</summary>
+    public static void Normal(ulong seed, Span<float> values, double deviation)
+    {
+        if (deviation == 0) values.Clear();
+        else Normal(seed, values);
+        if (deviation is 0 or 1) return;
+        foreach (ref float value in values) value *= (float)deviation;
+    }
+
     /// <summary>Values uniform in [low, high).</summary>
     public static void Uniform(ulong seed, float low, float high, Span<float> values)
     {

@@ -1,0 +1,143 @@
+using Varlen.Nn;
+
+namespace Varlen.Data;
+
+/// <summary>
+/// Sequences of one training or evaluation step as rows of a model's activations: the currency between data and model. What differs
+/// between its kinds is where padding stands, if anywhere, and how rows attend to each other.
+/// </summary>
+/// <remarks>Owns its tensors, its layout and its strategy.</remarks>
+public abstract class TokenBatch : IDisposable
+{
+    private readonly int[]? _slots;
+    private DropoutKeys _dropoutKeys;
+
+    // Rows without a slot are padding: token 0, position 0, no target. Nothing that counts reads them.
+    private protected TokenBatch(IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, PaddedIndices? padding, AttentionStrategy attention, Device? device)
+    {
+        (Layout, Attention, _slots) = (layout, attention, padding?.Slots.ToArray());
+        int rows = padding is null ? layout.TotalTokens : padding.Batch * padding.SequenceLength;
+        int[] tokens = new int[rows], targets = new int[rows], positions = new int[rows];
+        Array.Fill(targets, PackedBatch.IgnoreIndex);
+        for (int i = 0; i < sequences.Count; i++)
+        {
+            (int start, int length) = layout[i];
+            if (length == 0) continue;
+            int row = RowOf(start);
+            sequences[i].Tokens.Span.CopyTo(tokens.AsSpan(row));
+            sequences[i].Targets.Span.CopyTo(targets.AsSpan(row));
+            layout.PositionIds.Slice(start, length).CopyTo(positions.AsSpan(row));
+            foreach (int id in tokens.AsSpan(row, length)) LargestToken = Math.Max(LargestToken, id);
+            foreach (int id in targets.AsSpan(row, length))
+            {
+                LargestToken = Math.Max(LargestToken, id);
+                if (id != PackedBatch.IgnoreIndex) TargetCount++;
+            }
+            foreach (int position in positions.AsSpan(row, length)) LargestPosition = Math.Max(LargestPosition, position);
+        }
+        if (device is not null) layout.CuSeqlensOn(device);
+        Tokens = Tensor.From(tokens, [rows], device).Keep();
+        Targets = Tensor.From(targets, [rows], device).Keep();
+        Positions = Tensor.From(positions, [rows], device).Keep();
+    }
+
+    /// <summary>Token ids, Int32 <c>[rows]</c>.</summary>
+    public Tensor Tokens { get; }
+
+    /// <summary>The id that follows each token in its document, or <see cref="PackedBatch.IgnoreIndex"/>, as in padding; Int32 <c>[rows]</c>.</summary>
+    public Tensor Targets { get; }
+
+    /// <summary>Each token's position in its sequence, Int32 <c>[rows]</c>; 0 in padding.</summary>
+    public Tensor Positions { get; }
+
+    /// <summary>The sequences of real tokens, in the order of rows.</summary>
+    public SequenceLayout Layout { get; }
+
+    /// <summary>How the rows attend to each other.</summary>
+    public AttentionStrategy Attention { get; }
+
+    /// <summary>Targets that count.</summary>
+    public long TargetCount { get; }
+
+    /// <summary>Rows that a model computes, padding included.</summary>
+    public int Rows => Tokens.Shape[0];
+
+    /// <summary>Rows that are tokens.</summary>
+    public int RealTokens => Layout.TotalTokens;
+
+    /// <summary>Largest id among tokens and targets, known on the host: -1 without tokens.</summary>
+    public int LargestToken { get; } = -1;
+
+    /// <summary>Largest position, known on the host: -1 without tokens.</summary>
+    public int LargestPosition { get; } = -1;
+
+    /// <summary>What dropout draws from in each row; the same for a token in every kind of batch.</summary>
+    internal DropoutKeys DropoutKeys => _dropoutKeys.Documents is null ? _dropoutKeys = MakeDropoutKeys() : _dropoutKeys;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Releases what a derived batch owns beyond the common parts.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+        Tokens.Dispose();
+        Targets.Dispose();
+        Positions.Dispose();
+        _dropoutKeys.Documents?.Dispose();
+        _dropoutKeys.Positions?.Dispose();
+        Attention.Dispose();
+        Layout.Dispose();
+    }
+
+    /// <summary>The row of a sequence's last token.</summary>
+    /// <exception cref="ArgumentException">The sequence is empty.</exception>
+    internal int LastRow(int sequence)
+    {
+        (int start, int length) = Layout[sequence];
+        return length > 0 ? RowOf(start + length - 1) : throw new ArgumentException($"sequence {sequence} of the batch is empty; nothing follows it", nameof(sequence));
+    }
+
+    /// <summary>Checks sequences and lays them out; nothing is on a device yet.</summary>
+    private protected static SequenceLayout LayoutOf(IReadOnlyList<TokenSequence> sequences)
+    {
+        ArgumentNullException.ThrowIfNull(sequences);
+        var lengths = new int[sequences.Count];
+        for (int i = 0; i < lengths.Length; i++)
+        {
+            CheckIds(sequences, i);
+            lengths[i] = sequences[i].Tokens.Length;
+        }
+        return SequenceLayout.FromLengths(lengths);
+    }
+
+    private int RowOf(int token) => _slots is null ? token : _slots[token];
+
+    private static void CheckIds(IReadOnlyList<TokenSequence> sequences, int sequence)
+    {
+        ReadOnlySpan<int> tokens = sequences[sequence].Tokens.Span, targets = sequences[sequence].Targets.Span;
+        if (targets.Length != tokens.Length)
+            throw new ArgumentException($"sequence {sequence} has {tokens.Length} tokens and {targets.Length} targets; give each token one target", nameof(sequences));
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            if (tokens[i] < 0) throw new ArgumentException($"token {i} of sequence {sequence} is {tokens[i]}; ids count from 0", nameof(sequences));
+            if (targets[i] < 0 && targets[i] != PackedBatch.IgnoreIndex)
+                throw new ArgumentException($"target {i} of sequence {sequence} is {targets[i]}; ids count from 0, and {PackedBatch.IgnoreIndex} is a target that does not count", nameof(sequences));
+        }
+    }
+
+    private DropoutKeys MakeDropoutKeys()
+    {
+        var documents = new long[Rows];
+        var positions = new int[Rows];
+        for (int sequence = 0; sequence < Layout.Count; sequence++)
+        {
+            (int start, int length) = Layout[sequence];
+            for (int i = 0; i < length; i++) (documents[RowOf(start + i)], positions[RowOf(start + i)]) = ((long)Layout.DocumentKeys[sequence], i);
+        }
+        return new DropoutKeys(Tensor.From(documents, [Rows], Tokens.Device).Keep(), Tensor.From(positions, [Rows], Tokens.Device).Keep());
+    }
+}
