@@ -27,8 +27,10 @@ public static class Safetensors
     public static IReadOnlyDictionary<string, Tensor> Load(string path, Device? device = null)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
-        return file.Entries.ToDictionary(entry => entry.Name, entry => Load(file, entry, device));
+        return Load(file, device);
     }
+
+    internal static Dictionary<string, Tensor> Load(SafetensorsFile file, Device? device) => file.Entries.ToDictionary(entry => entry.Name, entry => Load(file, entry, device));
 
     /// <summary>Reads one tensor of an open file.</summary>
     /// <param name="file">The file.</param>
@@ -68,7 +70,7 @@ public static class Safetensors
         }
     }
 
-    private static SafetensorsTensor Source(string name, Tensor tensor)
+    internal static SafetensorsTensor Source(string name, Tensor tensor)
     {
         long[] shape = Array.ConvertAll(tensor.Shape.Dimensions.ToArray(), size => (long)size);
         return new SafetensorsTensor(name, tensor.DType, shape, stream => Write(stream, tensor));

@@ -53,7 +53,12 @@ public sealed unsafe class SafetensorsFile : IDisposable
         // Opening a pipe would wait for its writer; pipes, sockets and devices have no length.
         if (File.Exists(path) && new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length == 0)
             SafetensorsContainer.ReadHeaderLength([], 0, path);
-        SafeFileHandle handle = File.OpenHandle(path);
+        return Open(File.OpenHandle(path), path);
+    }
+
+    /// <summary>Takes over an open handle, and validates its file's header.</summary>
+    internal static SafetensorsFile Open(SafeFileHandle handle, string path)
+    {
         try
         {
             long length = RandomAccess.GetLength(handle);

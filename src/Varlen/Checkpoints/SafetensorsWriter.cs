@@ -21,8 +21,7 @@ public static class SafetensorsWriter
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(tensors);
-        SafetensorsTensor[] ordered = [.. tensors.OrderByDescending(tensor => tensor.DType.Size()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];
-        byte[] header = SafetensorsHeaderText.Make(ordered, metadata);
+        Plan plan = Prepare(tensors, metadata);
 
         string target = Path.GetFullPath(path);
         string temporary = $"{target}.{Path.GetRandomFileName()}.tmp";
@@ -33,9 +32,8 @@ public static class SafetensorsWriter
             using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0))
             {
                 created = true;
-                stream.Write(header);
-                foreach (SafetensorsTensor tensor in ordered) WriteTensor(stream, tensor);
-                stream.Flush(flushToDisk: true);
+                plan.WriteTo(stream);
+                DiskSync.File(stream.SafeFileHandle, temporary);
             }
             File.Move(temporary, target, overwrite: true);
             created = false;
@@ -50,7 +48,14 @@ public static class SafetensorsWriter
         }
     }
 
-    private static void WriteTensor(FileStream stream, SafetensorsTensor tensor)
+    /// <summary>Checks and orders tensors, and makes the header; nothing is written.</summary>
+    internal static Plan Prepare(IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        SafetensorsTensor[] ordered = [.. tensors.OrderByDescending(tensor => tensor.DType.Size()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal)];
+        return new(SafetensorsHeaderText.Make(ordered, metadata), ordered);
+    }
+
+    private static void WriteTensor(Stream stream, SafetensorsTensor tensor)
     {
         long size = tensor.ByteLength;
         long start = stream.Position;
@@ -69,6 +74,18 @@ public static class SafetensorsWriter
         catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
         {
             // The failure that led here is the one to report.
+        }
+    }
+
+    /// <summary>A file that is ready to be written.</summary>
+    internal readonly record struct Plan(byte[] Header, SafetensorsTensor[] Tensors)
+    {
+        public long Length => Header.Length + Tensors.Sum(tensor => tensor.ByteLength);
+
+        public void WriteTo(Stream stream)
+        {
+            stream.Write(Header);
+            foreach (SafetensorsTensor tensor in Tensors) WriteTensor(stream, tensor);
         }
     }
 }

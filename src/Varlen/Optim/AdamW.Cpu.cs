@@ -5,14 +5,15 @@ namespace Varlen.Backends.Cpu;
 
 internal sealed unsafe partial class CpuBackend : IAdamWKernels
 {
-    public void AdamW(IReadOnlyList<ParameterUpdate> updates, AdamWOptions options, Tensor stepState)
+    public void AdamW(IReadOnlyList<ParameterUpdate> updates, AdamWOptions options, Tensor stepState, Tensor updateCount)
     {
         var step = *(StepState.Values*)stepState.Pointer;
         if (step.Finite == 0) return;
+        long count = ++*updateCount.Data<long>();
         UpdateAll(updates, new AdamWRule
         {
             LearningRate = step.LearningRate, ClipFactor = step.ClipFactor, Beta1 = options.Beta1, Beta2 = options.Beta2, Epsilon = options.Epsilon,
-            StepSize = step.LearningRate / (1 - Math.Pow(options.Beta1, step.Step)), RootScale = 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, step.Step)),
+            StepSize = step.LearningRate / (1 - Math.Pow(options.Beta1, count)), RootScale = 1 / Math.Sqrt(1 - Math.Pow(options.Beta2, count)),
         });
     }
 

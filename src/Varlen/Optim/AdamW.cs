@@ -5,8 +5,11 @@ namespace Varlen.Optim;
 
 internal interface IAdamWKernels
 {
-    /// <summary>One update of all parameters, which reads its numbers from the step state's buffer.</summary>
-    void AdamW(IReadOnlyList<ParameterUpdate> updates, AdamWOptions options, Tensor stepState);
+    /// <summary>
+    /// One update of all parameters, which reads its numbers from the step state's buffer. Nothing changes when that says that a gradient is
+    /// not finite; else the count of updates, an Int64 on the same device, goes up by one first.
+    /// </summary>
+    void AdamW(IReadOnlyList<ParameterUpdate> updates, AdamWOptions options, Tensor stepState, Tensor updateCount);
 }
 
 /// <summary>Settings of <see cref="Optim.AdamW"/> beside the learning rate; the defaults are PyTorch's.</summary>
@@ -31,6 +34,7 @@ public sealed record AdamWOptions
 /// <summary>
 /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019), by PyTorch's formula: the weights shrink by
 /// <c>1 - lr * decay</c>, then move by <c>lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)</c>.
+/// Here t counts the updates that were made: one skipped for a gradient that is not finite counts as little as it does in the moments.
 /// </summary>
 public sealed class AdamW : Optimizer
 {
@@ -58,6 +62,6 @@ public sealed class AdamW : Optimizer
     {
     }
 
-    private protected override void Update(IReadOnlyList<ParameterUpdate> updates, StepState state)
-        => Op.Require<IAdamWKernels>(nameof(AdamW), state.Buffer).AdamW(updates, _options, state.Buffer);
+    private protected override void Update(IReadOnlyList<ParameterUpdate> updates, StepState state, Tensor updateCount)
+        => Op.Require<IAdamWKernels>(nameof(AdamW), state.Buffer).AdamW(updates, _options, state.Buffer, updateCount);
 }

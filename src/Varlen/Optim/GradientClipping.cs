@@ -37,4 +37,23 @@ public static class GradientClipping
         }
         Op.Require<IGradientNormKernels>(nameof(GradientClipping), state.Buffer).GradientNorm(gradients, maxNorm, state.Buffer);
     }
+
+    /// <summary>
+    /// Names the parameters whose gradient holds a NaN or an infinity, to explain a skipped update while the gradients are still there. Waits
+    /// for the device.
+    /// </summary>
+    /// <param name="parameters">Named parameters: <see cref="Module.NamedParameters"/>; a tied one is reported under its first name.</param>
+    public static IReadOnlyList<string> FindNonFinite(IEnumerable<KeyValuePair<string, Parameter>> parameters)
+    {
+        ArgumentNullException.ThrowIfNull(parameters);
+        List<string> names = [];
+        foreach ((string name, Parameter parameter) in parameters.DistinctBy(entry => entry.Value))
+        {
+            if (parameter.Grad is not { } gradient) continue;
+            using var state = new StepState(gradient.Device);
+            Apply([parameter], null, state);
+            if (!state.ReadFinite()) names.Add(name);
+        }
+        return names;
+    }
 }

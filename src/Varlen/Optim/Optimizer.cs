@@ -15,7 +15,9 @@ public abstract class Optimizer : IDisposable
     private readonly List<ParameterUpdate> _updates = [];
     private double _learningRate;
     private StepState? _own;
-    private Tensor? _step;
+    private long _ownSteps;
+    // On the parameters' device, where a kernel that skips an update leaves it alone without a wait.
+    private Tensor? _updateCount;
 
     /// <param name="parameters">Parameters under the names that their state is kept by; a tied one counts under its first name.</param>
     /// <param name="learningRate">Learning rate of <see cref="Step(double?)"/>.</param>
@@ -52,8 +54,8 @@ public abstract class Optimizer : IDisposable
         set => _learningRate = OptimizerArguments.NotNegative(value, nameof(LearningRate));
     }
 
-    /// <summary>Updates that <see cref="Step(double?)"/> has made or skipped.</summary>
-    public long StepCount { get; private set; }
+    /// <summary>Updates made, over all resumed runs; skipped ones do not count. Waits for the device.</summary>
+    public long StepCount => (long?)_updateCount?.Item() ?? 0;
 
     /// <summary>Updates the parameters with the numbers of a step state, on whose device they must be.</summary>
     /// <exception cref="ArgumentException">A parameter is on another device.</exception>
@@ -71,7 +73,7 @@ public abstract class Optimizer : IDisposable
             _updates.Add(new ParameterUpdate(entry.Parameter, master, value.DType == master.DType ? null : value, gradient, entry.State, entry.WeightDecay));
         }
         if (_updates.Count == 0) return;
-        Update(_updates, state);
+        Update(_updates, state, CountOn(state.Device));
         foreach (ParameterUpdate update in _updates) update.Parameter.MarkUpdated(copyIsFresh: true);
         _updates.Clear();
     }
@@ -89,10 +91,9 @@ public abstract class Optimizer : IDisposable
             _own?.Dispose();
             _own = new StepState(device);
         }
-        _own.Begin(StepCount + 1, LearningRate);
+        _own.Begin(++_ownSteps, LearningRate);
         if (maxGradientNorm is not null) GradientClipping.Apply(Parameters, maxGradientNorm, _own);
         Step(_own);
-        StepCount++;
     }
 
     /// <summary>Forgets all gradients; nothing is filled with zeros.</summary>
@@ -103,7 +104,7 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>
     /// What a checkpoint holds: per trained parameter and value a tensor named "parameter.value", and "step", the count of
-    /// <see cref="Step(double?)"/>. The tensors stay the optimiser's own.
+    /// updates made. The tensors stay the optimiser's own.
     /// </summary>
     public IReadOnlyDictionary<string, Tensor> StateDict()
     {
@@ -114,14 +115,12 @@ public abstract class Optimizer : IDisposable
             PrepareState(entry);
             for (int i = 0; i < _slots.Length; i++) state.Add($"{entry.Name}.{_slots[i]}", entry.State[i]!);
         }
-        _step ??= Tensor.AllocateUntracked([], DType.Int64, Device.Cpu).Keep();
-        _step.Fill(StepCount);
-        state.Add("step", _step);
+        state.Add("step", CountOn(Parameters[0].Master.Device));
         return state;
     }
 
     /// <summary>Overwrites the state with what <see cref="StateDict"/> gave. Nothing is changed unless everything fits.</summary>
-    /// <exception cref="ArgumentException">Names are missing or unknown, or shapes differ; all of them are listed.</exception>
+    /// <exception cref="ArgumentException">Names are missing or unknown, or shapes or types differ; all of them are listed.</exception>
     public void LoadStateDict(IReadOnlyDictionary<string, Tensor> state)
     {
         ArgumentNullException.ThrowIfNull(state);
@@ -130,10 +129,10 @@ public abstract class Optimizer : IDisposable
         foreach ((string name, Tensor tensor) in own)
             if (!state.TryGetValue(name, out Tensor? value)) problems.Add($"{name} {tensor.Shape} is missing");
             else if (value.Shape != tensor.Shape) problems.Add($"{name} is {value.Shape}, expected {tensor.Shape}");
+            else if (!IsAs(tensor.DType, value.DType)) problems.Add($"{name} is {value.DType}, expected {tensor.DType}");
         problems.AddRange(state.Where(entry => !own.ContainsKey(entry.Key)).Select(entry => $"{entry.Key} {entry.Value.Shape} is not part of it"));
         if (problems.Count > 0) throw new ArgumentException($"the state does not fit this {GetType().Name}: {string.Join("; ", problems)}", nameof(state));
         foreach ((string name, Tensor tensor) in own) tensor.CopyFrom(state[name]);
-        StepCount = (long)_step!.Item();
     }
 
     /// <inheritdoc/>
@@ -147,13 +146,22 @@ public abstract class Optimizer : IDisposable
     protected virtual void Dispose(bool disposing)
     {
         _own?.Dispose();
-        _step?.Dispose();
+        _updateCount?.Dispose();
         foreach (Entry entry in _entries)
             foreach (Tensor? tensor in entry.State) tensor?.Dispose();
     }
 
     /// <summary>Runs the update's kernel on the parameters that have a gradient.</summary>
-    private protected abstract void Update(IReadOnlyList<ParameterUpdate> updates, StepState state);
+    private protected abstract void Update(IReadOnlyList<ParameterUpdate> updates, StepState state, Tensor updateCount);
+
+    private Tensor CountOn(Device device)
+    {
+        if (_updateCount?.Device == device) return _updateCount;
+        Tensor count = _updateCount?.UntrackedCopy(DType.Int64, device) ?? Tensor.AllocateUntracked([], DType.Int64, device);
+        if (_updateCount is null) ElementwiseCopy.Fill(count, 0);
+        _updateCount?.Dispose();
+        return _updateCount = count.Keep();
+    }
 
     /// <summary>Zeros at first; afterwards it follows its master to another device or precision.</summary>
     private static void PrepareState(Entry entry)
@@ -174,6 +182,9 @@ public abstract class Optimizer : IDisposable
             }
         }
     }
+
+    // Moments may come from another precision; a count may not come as anything else.
+    private static bool IsAs(DType own, DType given) => own == given || (own is DType.Float32 or DType.Float64 && given is DType.Float32 or DType.Float64);
 
     private sealed record Entry(string Name, Parameter Parameter, double WeightDecay, Tensor?[] State);
 }

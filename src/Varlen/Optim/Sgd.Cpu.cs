@@ -5,10 +5,11 @@ namespace Varlen.Backends.Cpu;
 
 internal sealed unsafe partial class CpuBackend : ISgdKernels
 {
-    public void Sgd(IReadOnlyList<ParameterUpdate> updates, SgdOptions options, Tensor stepState)
+    public void Sgd(IReadOnlyList<ParameterUpdate> updates, SgdOptions options, Tensor stepState, Tensor updateCount)
     {
         var step = *(StepState.Values*)stepState.Pointer;
         if (step.Finite == 0) return;
+        ++*updateCount.Data<long>();
         UpdateAll(updates, new SgdRule { LearningRate = step.LearningRate, ClipFactor = step.ClipFactor, Momentum = options.Momentum, Nesterov = options.Nesterov });
     }
 

@@ -6,7 +6,7 @@ namespace Varlen.Optim;
 internal interface ISgdKernels
 {
     /// <inheritdoc cref="IAdamWKernels.AdamW"/>
-    void Sgd(IReadOnlyList<ParameterUpdate> updates, SgdOptions options, Tensor stepState);
+    void Sgd(IReadOnlyList<ParameterUpdate> updates, SgdOptions options, Tensor stepState, Tensor updateCount);
 }
 
 /// <summary>Settings of <see cref="Optim.Sgd"/> beside the learning rate; the defaults are PyTorch's.</summary>
@@ -54,6 +54,6 @@ public sealed class Sgd : Optimizer
     {
     }
 
-    private protected override void Update(IReadOnlyList<ParameterUpdate> updates, StepState state)
-        => Op.Require<ISgdKernels>(nameof(Sgd), state.Buffer).Sgd(updates, _options, state.Buffer);
+    private protected override void Update(IReadOnlyList<ParameterUpdate> updates, StepState state, Tensor updateCount)
+        => Op.Require<ISgdKernels>(nameof(Sgd), state.Buffer).Sgd(updates, _options, state.Buffer, updateCount);
 }

@@ -23,7 +23,7 @@ public sealed class StepState : IDisposable
         LossGradient = _buffer.UntrackedView([], [], Marshal.OffsetOf<Values>(nameof(Values.LossScale)) / sizeof(double)).Keep();
     }
 
-    /// <summary>Number of the present step; the first one is 1, as AdamW's bias correction counts.</summary>
+    /// <summary>Number of the present step, from 1; dropout masks depend on it. To go on with a run, begin its next step on a state of the same seed.</summary>
     public long Step => _values.Step;
 
     /// <summary>Learning rate of the present step.</summary>

@@ -93,10 +93,54 @@ public sealed class AdamWTests
         optimizer.Step(1.0);
         double[][] after = [.. run.Values, .. State(optimizer), .. run.Parameters.Select(parameter => parameter.Value.ToArray<double>())];
         Assert.Equal(before, after);
-        Assert.Equal(2, optimizer.StepCount);
+        Assert.Equal(1, optimizer.StepCount);
         run.SetGradients(3);
         optimizer.Step(1.0);
         Assert.NotEqual(before[0], run.Values[0]);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ASkippedStepLeavesNoTrace(bool stepState)
+    {
+        // Bias correction is at its strongest in the first steps: a count that went on would show in every weight.
+        using OptimizerCase calm = new(), disturbed = new();
+        using AdamW expected = new(calm.Named, 0.01, Options), optimizer = new(disturbed.Named, 0.01, Options);
+        using var state = new StepState();
+        foreach ((int step, bool poisoned) in (ReadOnlySpan<(int, bool)>)[(1, true), (1, false), (3, false), (5, true), (7, true), (5, false)])
+        {
+            disturbed.SetGradients(step);
+            if (poisoned) disturbed.Parameters[4].Grad!.Narrow(0, 32, 1).Fill(double.NaN);
+            if (stepState)
+            {
+                state.Begin(state.Step + 1, 0.01);
+                GradientClipping.Apply(disturbed.Parameters, 1, state);
+                optimizer.Step(state);
+                Assert.Equal(!poisoned, state.ReadFinite());
+            }
+            else optimizer.Step(1.0);
+            if (poisoned) continue;
+            calm.SetGradients(step);
+            expected.Step(1.0);
+            Assert.Equal(calm.Values, disturbed.Values);
+            Assert.Equal(expected.StepCount, optimizer.StepCount);
+        }
+        Assert.Equal(3, optimizer.StepCount);
+        Assert.Equal(State(expected), State(optimizer));
+        Assert.Equal(3, optimizer.StateDict()["step"].Item());
+    }
+
+    [Fact]
+    public void NamesTheParametersWithNonFiniteGradients()
+    {
+        using var run = new OptimizerCase();
+        run.SetGradients(2);
+        IEnumerable<KeyValuePair<string, Parameter>> named = [.. run.Named, new("tied", run.Parameters[4])];
+        Assert.Empty(GradientClipping.FindNonFinite(named));
+        run.Parameters[2].Grad!.Narrow(0, 20000, 1).Fill(double.NaN);
+        run.Parameters[4].Grad!.Narrow(0, 32, 1).Fill(double.NegativeInfinity);
+        Assert.Equal(["layer.2", "layer.4"], GradientClipping.FindNonFinite(named));
     }
 
     [Fact]
@@ -171,6 +215,8 @@ public sealed class AdamWTests
         Assert.Contains("0.exp_avg [2] is missing", e.Message, StringComparison.Ordinal);
         Assert.Contains("x.exp_avg_sq [3] is not part of it", e.Message, StringComparison.Ordinal);
         Assert.Equal(["0.exp_avg", "0.exp_avg_sq", "step"], one.StateDict().Keys.Order());
+        var fraction = new Dictionary<string, Tensor>(one.StateDict()) { ["step"] = Tensor.Ones([]) };
+        Assert.Contains("step is Float32, expected Int64", Assert.Throws<ArgumentException>(() => one.LoadStateDict(fraction)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
