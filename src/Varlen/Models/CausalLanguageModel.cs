@@ -52,10 +52,35 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
             _ => throw ModelConfigFile.Open(folder).UnknownModel(),
         };
 
+    /// <summary>Makes a model with initial weights from the <c>config.json</c> of a folder.</summary>
+    /// <param name="folder">Holds <c>config.json</c>.</param>
+    /// <param name="seed">Seed of the weights.</param>
+    /// <exception cref="CheckpointFormatException">The file breaks its format or asks for what is not supported; the message says where.</exception>
+    /// <exception cref="IOException">The file is missing or cannot be read.</exception>
+    public static CausalLanguageModel FromConfig(string folder, ulong seed = 0)
+    {
+        ModelConfigFile file = ModelConfigFile.Open(folder);
+        return file.ModelType switch
+        {
+            Gpt2Config.ModelType => new Gpt2Model(Gpt2Config.Read(file), seed),
+            DecoderConfig.ModelType => new Decoder(DecoderConfig.Read(file), seed),
+            _ => throw file.UnknownModel(),
+        };
+    }
+
     /// <summary>Writes <c>config.json</c> and <c>model.safetensors</c>; each file is replaced whole or left as it was.</summary>
     /// <param name="folder">Made when missing.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>
-    public abstract void SavePretrained(string folder);
+    public void SavePretrained(string folder)
+    {
+        PretrainedWeights.Save(this, folder);
+        SaveConfig(folder);
+    }
+
+    /// <summary>Writes <c>config.json</c> alone: what <see cref="FromConfig"/> reads.</summary>
+    /// <param name="folder">An existing folder.</param>
+    /// <exception cref="IOException">The file cannot be written.</exception>
+    public abstract void SaveConfig(string folder);
 
     /// <summary>
     /// Sum of the cross entropies of the batch's targets, in nats; divide by <see cref="TokenBatch.TargetCount"/>. Logits never exist beside

@@ -86,11 +86,7 @@ public sealed class Decoder : CausalLanguageModel
     }
 
     /// <inheritdoc/>
-    public override void SavePretrained(string folder)
-    {
-        PretrainedWeights.Save(this, folder);
-        ModelConfigFile.Write(folder, Config.ToJson());
-    }
+    public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson());
 
     /// <inheritdoc/>
     protected override Tensor Features(TokenBatch batch)

@@ -90,13 +90,8 @@ public sealed partial class Gpt2Model : CausalLanguageModel
         return PretrainedWeights.Load(folder, config.ParameterCount, () => new Gpt2Model(config, 0, std: 0), device, dtype, Rename, config.TieWordEmbeddings ? (TokenTable, HeadName) : null);
     }
 
-    /// <summary>Writes <c>config.json</c> and <c>model.safetensors</c> as <c>transformers</c> reads them; a tied output layer is not written twice.</summary>
     /// <inheritdoc/>
-    public override void SavePretrained(string folder)
-    {
-        PretrainedWeights.Save(this, folder);
-        ModelConfigFile.Write(folder, Config.ToJson());
-    }
+    public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson());
 
     /// <inheritdoc/>
     protected override Tensor Features(TokenBatch batch)

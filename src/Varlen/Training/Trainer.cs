@@ -36,7 +36,7 @@ public sealed class Trainer : IDisposable
         options.Validate();
         (_model, _loader, _options, _schedule) = (model, loader, options, options.Schedule());
         _batches = new PackedBatch[options.MicroBatches];
-        _state = new StepState(model.Parameters()[0].Master.Device, options.Seed);
+        _state = model.StepState = new StepState(model.Device, options.Seed);
         Optimizer = options.Optimizer == OptimizerKind.Sgd
             ? new Sgd(model.NamedParameters(), options.LearningRate, new SgdOptions { Momentum = 0.9, WeightDecay = options.WeightDecay, Decays = Decays })
             : new AdamW(model.NamedParameters(), options.LearningRate, new AdamWOptions { Beta2 = 0.95, WeightDecay = options.WeightDecay, Decays = Decays });
@@ -89,6 +89,7 @@ public sealed class Trainer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_model.StepState == _state) _model.StepState = null;
         Optimizer.Dispose();
         _state.Dispose();
     }
@@ -116,7 +117,7 @@ public sealed class Trainer : IDisposable
         SkippedSteps++;
         if (++_notFinite < NotFiniteLimit) return;
         string what = double.IsFinite(loss) ? "gradients" : $"the loss ({loss}) and gradients";
-        string[] names = [.. GradientClipping.NotFinite(_model.NamedParameters())];
+        string[] names = [.. GradientClipping.FindNonFinite(_model.NamedParameters())];
         throw new TrainingDivergedException(StepCount,
             $"{what} were not finite in {NotFiniteLimit} steps in a row; at step {StepCount} in {(names.Length == 0 ? "no parameter" : string.Join(", ", names.Take(5)))}{(names.Length > 5 ? $" and {names.Length - 5} more" : "")}");
     }

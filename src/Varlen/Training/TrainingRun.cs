@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Varlen.Checkpoints;
 using Varlen.Data;
 using Varlen.Models;
 using Varlen.Text;
@@ -25,6 +26,7 @@ public sealed class TrainingRun : IDisposable
     // A full disk may be emptied meanwhile; after three failures in a row it will not be.
     private const int SaveFailureLimit = 3;
     private const int SampleTokens = 200;
+    private const string ModelFile = "model.safetensors", OptimizerFile = "optimizer.safetensors", StateFile = "state.json";
 
     private readonly RunFolder _folder;
     private readonly RunConfig _config;
@@ -33,6 +35,7 @@ public sealed class TrainingRun : IDisposable
     private readonly Trainer _trainer;
     private readonly Evaluator _evaluator;
     private readonly CheckpointFolder _checkpoints;
+    private ITrainingObserver? _observer;
     private RunTotals _totals = new();
     private EvaluationResult? _last;
     private int _bestStep, _savedStep, _saveFailures;
@@ -50,12 +53,12 @@ public sealed class TrainingRun : IDisposable
         _config = RunConfig.Load(folder.Config);
         Tokenizer = Tokenizer.Load(folder.Tokenizer);
         _store = TokenStore.Open(folder.Tokens);
-        Plan = new SequencePlan(_store, _config.Context, _config.Seed);
-        Model = CausalLanguageModel.Create(_config.Model, _config.Seed).To(device ?? Device.Cpu);
+        Plan = SequencePlan.Create(_store, _config.Context, _config.Seed);
+        Model = (_config.Pretrained is { } pretrained ? CausalLanguageModel.FromPretrained(pretrained) : CausalLanguageModel.FromConfig(folder.Model, (ulong)_config.Seed)).To(device ?? Device.Cpu, _config.Precision);
         _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, device);
-        _trainer = new Trainer(Model, _loader, _config.Training with { Seed = _config.Seed });
+        _trainer = new Trainer(Model, _loader, _config.Training);
         _evaluator = new Evaluator(Model, Tokenizer);
-        _checkpoints = new CheckpointFolder(folder.Checkpoints);
+        _checkpoints = new CheckpointFolder(folder.Checkpoints, message => _observer?.Warned(message));
     }
 
     /// <summary>The settings.</summary>
@@ -78,14 +81,16 @@ public sealed class TrainingRun : IDisposable
     /// <exception cref="FormatException">The checkpoint belongs to other settings.</exception>
     public void Restore(ITrainingObserver? observer = null)
     {
-        if (_checkpoints.OpenNewest(message => observer?.Warned(message)) is not { } checkpoint) return;
-        RunState state = JsonSerializer.Deserialize(checkpoint.ReadJson("state.json"), RunJson.Default.RunState) ?? throw new FormatException($"{checkpoint.Path}: state.json holds null");
+        _observer = observer;
+        using Checkpoint? checkpoint = _checkpoints.OpenNewest();
+        if (checkpoint is null) return;
+        RunState state = checkpoint.ReadJson(StateFile).Deserialize(RunJson.Default.RunState)!;
         using TensorScope scope = TensorScope.Begin();
-        Model.LoadStateDict(checkpoint.ReadTensors("model.safetensors"));
-        _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors("optimizer.safetensors"));
+        Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
+        _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors(OptimizerFile));
         _trainer.Continue(state.Step, state.SkippedSteps, state.NotFiniteInARow);
         _loader.Position = state.Loader;
-        (_totals, _bestStep, _bestLoss, _savedStep) = (state.Totals, state.BestStep, state.BestLoss, state.Step);
+        (_totals, _bestStep, _bestLoss, _savedStep, _checkpoints.Best) = (state.Totals, state.BestStep, state.BestLoss, state.Step, state.BestStep);
     }
 
     /// <summary>Trains to the end of the plan, or until told to stop, and saves.</summary>
@@ -96,6 +101,7 @@ public sealed class TrainingRun : IDisposable
     /// <exception cref="IOException">The state could not be saved at the end or three times in a row; earlier checkpoints are intact.</exception>
     public RunResult Run(ITrainingObserver? observer = null, int? stopAfter = null, CancellationToken cancellationToken = default)
     {
+        _observer = observer;
         using var metrics = new MetricsLog(_folder.Path, Step);
         int planned = _config.Training.Steps, end = Math.Min(stopAfter ?? planned, planned);
         while (Step < end && !cancellationToken.IsCancellationRequested)
@@ -120,10 +126,9 @@ public sealed class TrainingRun : IDisposable
         _store.Dispose();
     }
 
-    private EvaluationResult? Evaluate(int step, ITrainingObserver? observer)
+    private EvaluationResult Evaluate(int step, ITrainingObserver? observer)
     {
-        if (Plan.HeldOut.Count == 0) return null;
-        _last = _evaluator.Run(_store, Plan.HeldOut, _config.BatchTokens);
+        _last = _evaluator.Run(_store, Plan, _config.BatchTokens);
         if (double.IsFinite(_last.Loss) && !(_last.Loss >= _bestLoss)) (_bestStep, _bestLoss) = (step, _last.Loss);
         string text = Sample();
         File.AppendAllText(_folder.Samples, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n");
@@ -134,6 +139,7 @@ public sealed class TrainingRun : IDisposable
     private void Save(ITrainingObserver? observer, bool mayFail)
     {
         int step = Step;
+        _checkpoints.Best = _bestStep == 0 ? null : _bestStep;
         var state = new RunState
         {
             Step = step, SkippedSteps = _trainer.SkippedSteps, NotFiniteInARow = _trainer.NotFiniteInARow, Loader = _loader.Position, Totals = _totals, BestStep = _bestStep, BestLoss = _bestLoss,
@@ -142,9 +148,9 @@ public sealed class TrainingRun : IDisposable
         {
             _checkpoints.Save(step, writer =>
             {
-                writer.WriteTensors("model.safetensors", Model.StateDict());
-                writer.WriteTensors("optimizer.safetensors", _trainer.Optimizer.StateDict());
-                writer.WriteJson("state.json", JsonSerializer.SerializeToUtf8Bytes(state, RunJson.Default.RunState));
+                writer.WriteTensors(ModelFile, Model.StateDict());
+                writer.WriteTensors(OptimizerFile, _trainer.Optimizer.StateDict());
+                writer.WriteJson(StateFile, JsonSerializer.SerializeToNode(state, RunJson.Default.RunState)!);
             });
             (_savedStep, _saveFailures) = (step, 0);
             observer?.Saved(step);
