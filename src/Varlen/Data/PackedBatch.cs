@@ -4,7 +4,7 @@ namespace Varlen.Data;
 /// Sequences of one training or evaluation step, one after the other without padding: the currency between data and model.
 /// </summary>
 /// <remarks>Owns its tensors and its layout.</remarks>
-public sealed class PackedBatch : IDisposable
+public sealed partial class PackedBatch : IDisposable
 {
     /// <summary>The target value that counts in neither loss nor denominator.</summary>
     public const int IgnoreIndex = -100;
