@@ -3,7 +3,7 @@ using F = Varlen.Nn.Functional;
 namespace Varlen.Data;
 
 /// <summary>Sequences one after the other without padding, each attending to itself: the native form, and the fastest.</summary>
-public sealed class PackedBatch : TokenBatch
+public sealed partial class PackedBatch : TokenBatch
 {
     /// <summary>The target value that counts in neither loss nor denominator.</summary>
     public const int IgnoreIndex = -100;

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Varlen.Nn;
 
 namespace Varlen.Data;
@@ -39,6 +40,20 @@ public abstract class TokenBatch : IDisposable
         Tokens = Tensor.From(tokens, [rows], device).Keep();
         Targets = Tensor.From(targets, [rows], device).Keep();
         Positions = Tensor.From(positions, [rows], device).Keep();
+    }
+
+    // Rows without padding, whose ids were checked as they were read.
+    private protected TokenBatch(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<int> positions, SequenceLayout layout, AttentionStrategy attention, Device? device)
+    {
+        (Layout, Attention) = (layout, attention);
+        Shape shape = [tokens.Length];
+        Tokens = Tensor.From(tokens, shape, device).Keep();
+        Targets = Tensor.From(targets, shape, device).Keep();
+        Positions = Tensor.From(positions, shape, device).Keep();
+        if (tokens.IsEmpty) return;
+        LargestToken = Math.Max(TensorPrimitives.Max(tokens), TensorPrimitives.Max(targets));
+        LargestPosition = TensorPrimitives.Max(positions);
+        TargetCount = tokens.Length - targets.Count(PackedBatch.IgnoreIndex);
     }
 
     /// <summary>Token ids, Int32 <c>[rows]</c>.</summary>

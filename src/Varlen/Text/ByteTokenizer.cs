@@ -4,12 +4,16 @@ namespace Varlen.Text;
 public sealed class ByteTokenizer : Tokenizer
 {
     private static readonly byte[] Values = [.. Enumerable.Range(0, 256).Select(value => (byte)value)];
+    private static readonly Lazy<string> Hash = new(() => TokenizerWriter.Fingerprint(BytePairModel.Bytes));
 
     /// <inheritdoc/>
     public override int VocabularySize => 257;
 
     /// <inheritdoc/>
     public override int EndOfText => 256;
+
+    /// <inheritdoc/>
+    public override string Fingerprint => Hash.Value;
 
     /// <inheritdoc/>
     public override void Encode(ReadOnlySpan<byte> utf8, List<int> ids)
@@ -28,5 +32,7 @@ public sealed class ByteTokenizer : Tokenizer
     }
 
     /// <inheritdoc/>
-    public override void Save(string path) => throw new NotImplementedException();
+    public override void Save(string path) => TokenizerWriter.Save(path, BytePairModel.Bytes);
+
+    internal override int StablePrefix(ReadOnlySpan<byte> utf8) => utf8.Length;
 }

@@ -1,3 +1,6 @@
+using System.Security.Cryptography;
+using System.Text;
+
 namespace Varlen.Text;
 
 /// <summary>Text to ids and back.</summary>
@@ -9,6 +12,36 @@ public abstract class Tokenizer
 
     /// <summary>The id that ends a document.</summary>
     public abstract int EndOfText { get; }
+
+    /// <summary>SHA-256, in hexadecimal digits, of all that decides which ids a text gets: equal for tokenizers that encode alike.</summary>
+    public virtual string Fingerprint
+    {
+        get
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            hash.AppendData(Encoding.ASCII.GetBytes($"{GetType().FullName} {VocabularySize} {EndOfText}\n"));
+            for (int id = 0; id < VocabularySize; id++)
+            {
+                hash.AppendData(BitConverter.GetBytes(Bytes(id).Length));
+                hash.AppendData(Bytes(id));
+            }
+            return Convert.ToHexStringLower(hash.GetHashAndReset());
+        }
+    }
+
+    /// <summary>
+    /// Reads <c>tokenizer.json</c>: what <see cref="Save"/> writes, and HuggingFace's byte-level byte-pair encodings such as GPT-2's. All else
+    /// (normalizers, other splits, tokens added around a text) is refused by name. Expressions in the file are never executed.
+    /// </summary>
+    /// <param name="path">The file, or a folder that holds <c>tokenizer.json</c>.</param>
+    /// <exception cref="TextFormatException">The file breaks a rule, or asks for something that is not modelled.</exception>
+    /// <exception cref="IOException">The file is missing or cannot be read.</exception>
+    public static Tokenizer Load(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        BytePairModel model = TokenizerReader.Load(Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path);
+        return model.IsBytes ? new ByteTokenizer() : new BytePairTokenizer(model);
+    }
 
     /// <summary>The ids of UTF-8 text, appended to a list. Text that spells a special token stays text.</summary>
     public abstract void Encode(ReadOnlySpan<byte> utf8, List<int> ids);
@@ -27,7 +60,7 @@ public abstract class Tokenizer
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>();
-        Encode(System.Text.Encoding.UTF8.GetBytes(text), ids);
+        Encode(Encoding.UTF8.GetBytes(text), ids);
         return [.. ids];
     }
 
@@ -37,6 +70,9 @@ public abstract class Tokenizer
         ArgumentNullException.ThrowIfNull(ids);
         var bytes = new List<byte>();
         foreach (int id in ids) bytes.AddRange(Bytes(id));
-        return System.Text.Encoding.UTF8.GetString([.. bytes]);
+        return Encoding.UTF8.GetString([.. bytes]);
     }
+
+    /// <summary>Bytes of a beginning whose ids do not depend on what follows; 0 when there is none.</summary>
+    internal virtual int StablePrefix(ReadOnlySpan<byte> utf8) => WordSplitter.StablePrefix(utf8);
 }
