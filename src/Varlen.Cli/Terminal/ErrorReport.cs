@@ -25,7 +25,8 @@ internal static class ErrorReport
     {
         CommandException error => error,
         OutOfMemoryException => new(ExitCode.OutOfMemory, "not enough memory", why: failure.Message, fix: "use a smaller input, or fewer tokens a batch", cause: failure),
-        CheckpointFormatException bad => new(ExitCode.BadData, bad.What, $"{bad.Path}, byte {bad.Offset}", bad.Reason, bad.Fix, bad),
+        _ when DataErrors.Describe(failure) is { } known => known,
+        OperationCanceledException => new(ExitCode.Interrupted, "interrupted", cause: failure),
         IOException => new(ExitCode.InputOutput, "reading or writing failed", why: failure.Message, fix: "check that the disk has space and is in order, then try again", cause: failure),
         UnauthorizedAccessException => new(ExitCode.Permission, "the operation is not permitted", why: failure.Message, fix: "check the permissions of the file and its folder", cause: failure),
         _ => new(ExitCode.InternalError, $"internal error: {failure.GetType().Name}", why: failure.Message, fix: "this is a defect of varlen: please report it with the output of --verbose", cause: failure),

@@ -15,26 +15,30 @@ internal sealed class TrainView : ITrainingObserver, IDisposable
     private const double SecondsBetweenLines = 5;
     private const int RedrawsPerSecond = 4;
 
-    private readonly int _steps, _end, _first;
+    private readonly int _steps, _end;
     private readonly ProgressBar? _bar;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private int _first = -1;
+    private bool _headed;
     private double _nextLine, _smoothLoss = double.NaN;
 
-    /// <param name="first">Steps taken before.</param>
     /// <param name="end">The last step of this start.</param>
     /// <param name="steps">The last step of the plan.</param>
-    public TrainView(int first, int end, int steps)
+    public TrainView(int end, int steps)
     {
-        (_first, _end, _steps) = (first, end, steps);
+        (_end, _steps) = (end, steps);
         if (ErrorTerminal.IsInteractive) _bar = new ProgressBar(RedrawsPerSecond);
-        else Console.Error.WriteLine(Heading);
     }
+
+    /// <summary>What the model wrote last; empty before the first evaluation.</summary>
+    public string LastSample { get; private set; } = "";
 
     private static string Heading => $"{"step",8}  {"tokens",8}  {"loss",7}  {"valid",7}  {"lr",8}  {"norm",6}  {"tok/s",7}  {"padding avoided",15}  {"left",6}";
 
     /// <inheritdoc/>
     public void Stepped(in TrainingStep step, RunTotals totals, EvaluationResult? evaluation)
     {
+        if (_first < 0) _first = step.Step - 1;
         if (double.IsFinite(step.Loss)) _smoothLoss = double.IsFinite(_smoothLoss) ? 0.9 * _smoothLoss + 0.1 * step.Loss : step.Loss;
         double now = _clock.Elapsed.TotalSeconds, left = now / (step.Step - _first) * (_end - step.Step);
         if (step.Outcome == StepOutcome.NotFinite) Warned($"step {step.Step}: the loss or a gradient is not finite; the update was skipped");
@@ -53,7 +57,7 @@ internal sealed class TrainView : ITrainingObserver, IDisposable
     public void Saved(int step) { }
 
     /// <inheritdoc/>
-    public void Sampled(int step, string text) { }
+    public void Sampled(int step, string text) => LastSample = Printable.Text(text, lines: true);
 
     /// <inheritdoc/>
     public void Warned(string message) => Line($"warning: {message}");
@@ -61,12 +65,10 @@ internal sealed class TrainView : ITrainingObserver, IDisposable
     /// <inheritdoc/>
     public void Dispose() => _bar?.Clear();
 
-    private bool _headed;
-
     private void Line(string text)
     {
         _bar?.Clear();
-        if (_bar is not null && !_headed)
+        if (!_headed)
         {
             _headed = true;
             Console.Error.WriteLine(Heading);

@@ -31,6 +31,23 @@ public static class TextCorpus
         return reading.Summarize(writer);
     }
 
+    /// <summary>The files that paths stand for, in the order in which they are read.</summary>
+    /// <param name="paths">Files and folders.</param>
+    /// <exception cref="FileNotFoundException">A path is neither a file nor a folder.</exception>
+    /// <exception cref="TextFormatException">A folder holds no text.</exception>
+    public static IReadOnlyList<string> Files(IEnumerable<string> paths)
+    {
+        ArgumentNullException.ThrowIfNull(paths);
+        var files = new CorpusFiles();
+        foreach (string path in paths) files.Add(path);
+        return [.. files.Files.Select(file => file.Path)];
+    }
+
+    /// <summary>Bytes of the files that paths stand for, without reading them.</summary>
+    /// <inheritdoc cref="Files" path="/param"/>
+    /// <inheritdoc cref="Files" path="/exception"/>
+    public static long Size(IEnumerable<string> paths) => Files(paths).Sum(CorpusFiles.LengthOf);
+
     /// <summary>Learns a byte-pair tokenizer from texts.</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="vocabularySize">Number of ids, at least 257.</param>

@@ -23,10 +23,10 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
         model.Eval();
         try
         {
-            using var region = Autograd.GradMode.NoGrad();
+            using var region = GradMode.NoGrad();
             double loss = 0;
             long targets = 0, bytes = 0;
-            foreach (PackedBatch batch in PackedLoader.HeldOut(store, plan, batchTokens, model.Device))
+            foreach (PackedBatch batch in EvaluationBatches.Read(store, plan, batchTokens, model.Device))
             {
                 using (batch)
                 using (TensorScope.Begin())

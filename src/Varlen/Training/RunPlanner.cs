@@ -79,7 +79,7 @@ public static class RunPlanner
             },
         };
         config.Save(folder.Config);
-        return new PlannedRun(config, corpus, plan, packing, parameters, model.Description, steps * secondsPerStep);
+        return new PlannedRun(config, corpus, plan, packing, parameters, $"{model.Layers} layers, width {model.Heads * model.HeadDim}, {model.Heads} heads, {model.VocabularySize} ids", steps * secondsPerStep);
     }
 
     private static (Tokenizer Tokenizer, string Name) ChooseTokenizer(RunRequest request, string? pretrained, IProgress<long>? progress, CancellationToken cancellationToken)
@@ -118,7 +118,7 @@ public static class RunPlanner
     private static double MeasureFlops(Device device)
     {
         const int size = 384, repeats = 12;
-        using var region = Autograd.GradMode.NoGrad();
+        using var region = GradMode.NoGrad();
         using TensorScope scope = TensorScope.Begin();
         Tensor a = Tensor.Zeros([size, size], DType.Float32, device), b = Tensor.Zeros([size, size], DType.Float32, device);
         double best = double.MaxValue;

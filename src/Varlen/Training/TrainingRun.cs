@@ -35,30 +35,41 @@ public sealed class TrainingRun : IDisposable
     private readonly Trainer _trainer;
     private readonly Evaluator _evaluator;
     private readonly CheckpointFolder _checkpoints;
-    private ITrainingObserver? _observer;
+    private readonly ITrainingObserver? _observer;
     private RunTotals _totals = new();
     private EvaluationResult? _last;
     private int _bestStep, _savedStep, _saveFailures;
     private double? _bestLoss;
 
-    /// <summary>Opens a run whose folder holds settings, tokenizer and tokens; nothing is trained yet.</summary>
+    /// <summary>Opens a run whose folder holds settings, tokenizer, tokens and the model's configuration, at its newest checkpoint that is whole.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="device">Where to train; the CPU when null.</param>
+    /// <param name="observer">Is told what happens.</param>
     /// <exception cref="FormatException">A file of the folder does not hold what it should.</exception>
+    /// <exception cref="ArgumentException">A checkpoint belongs to other settings or data.</exception>
     /// <exception cref="IOException">A file cannot be read.</exception>
-    public TrainingRun(RunFolder folder, Device? device = null)
+    public TrainingRun(RunFolder folder, Device? device = null, ITrainingObserver? observer = null)
     {
         ArgumentNullException.ThrowIfNull(folder);
-        _folder = folder;
+        (_folder, _observer) = (folder, observer);
         _config = RunConfig.Load(folder.Config);
         Tokenizer = Tokenizer.Load(folder.Tokenizer);
         _store = TokenStore.Open(folder.Tokens);
         Plan = SequencePlan.Create(_store, _config.Context, _config.Seed);
-        Model = (_config.Pretrained is { } pretrained ? CausalLanguageModel.FromPretrained(pretrained) : CausalLanguageModel.FromConfig(folder.Model, (ulong)_config.Seed)).To(device ?? Device.Cpu, _config.Precision);
-        _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, device);
+        _checkpoints = new CheckpointFolder(folder.Checkpoints, message => _observer?.Warned(message));
+        using Checkpoint? checkpoint = _checkpoints.OpenNewest();
+        RunState? state = checkpoint?.ReadJson(StateFile).Deserialize(RunJson.Default.RunState);
+        Model = (_config.Pretrained is { } pretrained && checkpoint is null ? CausalLanguageModel.FromPretrained(pretrained) : CausalLanguageModel.FromConfig(folder.Model, (ulong)_config.Seed))
+            .To(device ?? Device.Cpu, _config.Precision);
+        _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, device, state?.Loader);
         _trainer = new Trainer(Model, _loader, _config.Training);
         _evaluator = new Evaluator(Model, Tokenizer);
-        _checkpoints = new CheckpointFolder(folder.Checkpoints, message => _observer?.Warned(message));
+        if (checkpoint is null || state is null) return;
+        using TensorScope scope = TensorScope.Begin();
+        Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
+        _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors(OptimizerFile));
+        _trainer.Continue(state.Step, state.SkippedSteps, state.NotFiniteInARow);
+        (_totals, _bestStep, _bestLoss, _savedStep) = (state.Totals, state.BestStep, state.BestLoss, state.Step);
     }
 
     /// <summary>The settings.</summary>
@@ -76,45 +87,36 @@ public sealed class TrainingRun : IDisposable
     /// <summary>Steps taken.</summary>
     public int Step => _trainer.StepCount;
 
-    /// <summary>Takes up the newest checkpoint that is whole, if there is one.</summary>
-    /// <param name="observer">Is warned of checkpoints that are damaged.</param>
-    /// <exception cref="FormatException">The checkpoint belongs to other settings.</exception>
-    public void Restore(ITrainingObserver? observer = null)
-    {
-        _observer = observer;
-        using Checkpoint? checkpoint = _checkpoints.OpenNewest();
-        if (checkpoint is null) return;
-        RunState state = checkpoint.ReadJson(StateFile).Deserialize(RunJson.Default.RunState)!;
-        using TensorScope scope = TensorScope.Begin();
-        Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
-        _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors(OptimizerFile));
-        _trainer.Continue(state.Step, state.SkippedSteps, state.NotFiniteInARow);
-        _loader.Position = state.Loader;
-        (_totals, _bestStep, _bestLoss, _savedStep, _checkpoints.Best) = (state.Totals, state.BestStep, state.BestLoss, state.Step, state.BestStep);
-    }
-
     /// <summary>Trains to the end of the plan, or until told to stop, and saves.</summary>
-    /// <param name="observer">Is told what happens.</param>
     /// <param name="stopAfter">Stops after this step of the plan, without changing the plan; null goes to its end.</param>
     /// <param name="cancellationToken">Stops after the present step.</param>
     /// <exception cref="TrainingDivergedException">The loss or gradients were not finite three times in a row; the last checkpoint is intact.</exception>
     /// <exception cref="IOException">The state could not be saved at the end or three times in a row; earlier checkpoints are intact.</exception>
-    public RunResult Run(ITrainingObserver? observer = null, int? stopAfter = null, CancellationToken cancellationToken = default)
+    public RunResult Run(int? stopAfter = null, CancellationToken cancellationToken = default)
     {
-        _observer = observer;
         using var metrics = new MetricsLog(_folder.Path, Step);
         int planned = _config.Training.Steps, end = Math.Min(stopAfter ?? planned, planned);
         while (Step < end && !cancellationToken.IsCancellationRequested)
         {
             TrainingStep step = _trainer.Step();
             _totals = _totals.With(step);
-            EvaluationResult? evaluation = step.Step % _config.EvaluateEvery == 0 || step.Step == planned ? Evaluate(step.Step, observer) : null;
+            EvaluationResult? evaluation = step.Step % _config.EvaluateEvery == 0 || step.Step == planned ? Evaluate(step.Step) : null;
             metrics.Write(step, _totals.Tokens, _totals.Seconds, evaluation);
-            observer?.Stepped(step, _totals, evaluation);
-            if (step.Step % _config.SaveEvery == 0 && step.Step != end) Save(observer, mayFail: true);
+            _observer?.Stepped(step, _totals, evaluation);
+            if (step.Step % _config.SaveEvery == 0 && step.Step != end) Save(mayFail: true);
         }
-        if (Step != _savedStep) Save(observer, mayFail: false);
+        if (Step != _savedStep) Save(mayFail: false);
         return new RunResult(Step, Step >= planned, _totals, _last, _bestStep, _bestLoss, _trainer.SkippedSteps);
+    }
+
+    /// <summary>Puts the weights of the best evaluation into the model, when their checkpoint is there and newer weights are worse. Training does not go on from them.</summary>
+    /// <exception cref="CheckpointFormatException">The checkpoint is damaged.</exception>
+    public void RestoreBest()
+    {
+        if (_bestStep == 0 || _bestStep == Step || !_checkpoints.List().Contains(_bestStep)) return;
+        using Checkpoint checkpoint = _checkpoints.Open(_bestStep);
+        using TensorScope scope = TensorScope.Begin();
+        Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
     }
 
     /// <inheritdoc/>
@@ -126,17 +128,17 @@ public sealed class TrainingRun : IDisposable
         _store.Dispose();
     }
 
-    private EvaluationResult Evaluate(int step, ITrainingObserver? observer)
+    private EvaluationResult Evaluate(int step)
     {
         _last = _evaluator.Run(_store, Plan, _config.BatchTokens);
         if (double.IsFinite(_last.Loss) && !(_last.Loss >= _bestLoss)) (_bestStep, _bestLoss) = (step, _last.Loss);
         string text = Sample();
         File.AppendAllText(_folder.Samples, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n");
-        observer?.Sampled(step, text);
+        _observer?.Sampled(step, text);
         return _last;
     }
 
-    private void Save(ITrainingObserver? observer, bool mayFail)
+    private void Save(bool mayFail)
     {
         int step = Step;
         _checkpoints.Best = _bestStep == 0 ? null : _bestStep;
@@ -153,11 +155,11 @@ public sealed class TrainingRun : IDisposable
                 writer.WriteJson(StateFile, JsonSerializer.SerializeToNode(state, RunJson.Default.RunState)!);
             });
             (_savedStep, _saveFailures) = (step, 0);
-            observer?.Saved(step);
+            _observer?.Saved(step);
         }
         catch (IOException e) when (mayFail && ++_saveFailures < SaveFailureLimit)
         {
-            observer?.Warned($"the state of step {step} was not saved, training goes on: {e.Message}");
+            _observer?.Warned($"the state of step {step} was not saved, training goes on: {e.Message}");
         }
     }
 

@@ -1,0 +1,92 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Varlen.Cli.Terminal;
+using Varlen.Data;
+using Varlen.Training;
+
+namespace Varlen.Cli.Training;
+
+/// <summary>What a run folder tells about its origin, beside the settings.</summary>
+internal static class RunEnvironment
+{
+    private static readonly System.Text.Json.JsonSerializerOptions Readable = new() { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Adds a start to environment.json. No variable of the environment is written: they hold secrets.</summary>
+    public static void AddStart(RunFolder folder, Device device)
+    {
+        JsonArray starts = File.Exists(folder.Environment) && JsonNode.Parse(File.ReadAllText(folder.Environment)) is JsonArray known ? known : [];
+        starts.Add(new JsonObject
+        {
+            ["time"] = DateTime.UtcNow.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture),
+            ["varlen"] = MachineInfo.Version,
+            ["runtime"] = System.Runtime.InteropServices.RuntimeInformation.FrameworkDescription,
+            ["system"] = System.Runtime.InteropServices.RuntimeInformation.OSDescription,
+            ["processor"] = MachineInfo.Processor(),
+            ["vector_bits"] = MachineInfo.VectorBits,
+            ["device"] = device.ToString(),
+            ["threads"] = Device.CpuThreads,
+            ["command"] = new JsonArray([.. Environment.GetCommandLineArgs().Skip(1).Select(arg => JsonValue.Create(arg))]),
+        });
+        File.WriteAllText(folder.Environment, starts.ToJsonString(Readable) + "\n");
+    }
+
+    /// <summary>Writes data.json.</summary>
+    public static void WriteData(RunFolder folder, CorpusSummary corpus, SequencePlan plan, IEnumerable<PackingReport> packings)
+        => File.WriteAllText(folder.Data, new JsonObject
+        {
+            ["files"] = new JsonArray([.. corpus.Files.Select(file => new JsonObject { ["path"] = file.Path, ["bytes"] = file.Bytes, ["documents"] = file.Documents, ["sha256"] = file.Sha256 })]),
+            ["skipped"] = new JsonArray([.. corpus.Skipped.Select(file => new JsonObject { ["path"] = file.Path, ["reason"] = file.Reason })]),
+            ["other_files"] = corpus.OtherFiles,
+            ["bad_lines"] = corpus.BadLineCount,
+            ["documents"] = corpus.Documents,
+            ["tokens"] = corpus.Tokens,
+            ["lengths"] = Lengths(corpus.Lengths),
+            ["ledger"] = new JsonObject { ["inputs"] = Count(plan.Ledger.Inputs), ["targets"] = Count(plan.Ledger.Targets) },
+            ["packing"] = new JsonArray([.. packings.Select(Packing)]),
+        }.ToJsonString(Readable) + "\n");
+
+    /// <summary>A histogram of lengths as JSON.</summary>
+    public static JsonObject Lengths(LengthHistogram lengths) => new()
+    {
+        ["count"] = lengths.Count,
+        ["total"] = lengths.Total,
+        ["shortest"] = lengths.Shortest,
+        ["mean"] = JsonOutput.Number(lengths.Mean, 1),
+        ["median"] = lengths.Median,
+        ["p90"] = lengths.Percentile90,
+        ["p99"] = lengths.Percentile99,
+        ["longest"] = lengths.Longest,
+        ["buckets"] = new JsonArray([.. lengths.Buckets.Select(bucket => new JsonObject { ["up_to"] = bucket.UpTo, ["count"] = bucket.Count })]),
+    };
+
+    /// <summary>A packing policy's result as JSON.</summary>
+    public static JsonObject Packing(PackingReport packing) => new()
+    {
+        ["policy"] = PackingOption.Name(packing.Policy),
+        ["batches"] = packing.Batches,
+        ["sequences"] = packing.Sequences,
+        ["tokens"] = packing.Tokens,
+        ["fill"] = JsonOutput.Number(packing.Fill),
+        ["padded_to_longest"] = new JsonObject { ["tokens"] = JsonOutput.Number(packing.ToLongest.Tokens), ["scores"] = JsonOutput.Number(packing.ToLongest.Scores) },
+        ["padded_to_maximum"] = new JsonObject { ["tokens"] = JsonOutput.Number(packing.ToMaximum.Tokens), ["scores"] = JsonOutput.Number(packing.ToMaximum.Scores) },
+    };
+
+    private static JsonObject Count(TokenCount count) => new()
+    {
+        ["read"] = count.Read,
+        ["trained"] = count.Trained,
+        ["held_out"] = count.HeldOut,
+        ["ends"] = count.Ends,
+        ["dropped"] = count.Dropped.Values.Sum(),
+    };
+}
+
+/// <summary>The words of --packing.</summary>
+internal static class PackingOption
+{
+    /// <summary>All policies with their words.</summary>
+    public static readonly (string Word, PackingPolicy Value)[] Choices = [("best-fit", PackingPolicy.BestFit), ("first-fit", PackingPolicy.FirstFit), ("concat", PackingPolicy.Concat)];
+
+    /// <summary>The word of a policy.</summary>
+    public static string Name(PackingPolicy policy) => Choices.First(choice => choice.Value == policy).Word;
+}
