@@ -58,7 +58,7 @@ public sealed class PaddedAttention : AttentionStrategy
     {
         ArgumentNullException.ThrowIfNull(query);
         Tensor attended = F.ScaledDotProductAttention(Dense(query, nameof(query)), Dense(key, nameof(key)), Dense(value, nameof(value)), _mask, Options(layer, AttentionAlignment.TopLeft));
-        return attended.Transpose(1, 2).Reshape(query.Shape.Dimensions);
+        return attended.Transpose(1, 2).Contiguous().View(query.Shape.Dimensions);
     }
 
     /// <inheritdoc/>

@@ -14,7 +14,8 @@ public abstract class TokenBatch : IDisposable
     private DropoutKeys _dropoutKeys;
 
     // Rows without a slot are padding: token 0, position 0, no target. Nothing that counts reads them.
-    private protected TokenBatch(IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, PaddedIndices? padding, AttentionStrategy attention, Device? device)
+    private protected TokenBatch(
+        IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, PaddedIndices? padding, AttentionStrategy attention, Device? device, ReadOnlySpan<int> firstPositions = default)
     {
         (Layout, Attention, _slots) = (layout, attention, padding?.Slots.ToArray());
         int rows = padding is null ? layout.TotalTokens : padding.Batch * padding.SequenceLength;
@@ -34,7 +35,11 @@ public abstract class TokenBatch : IDisposable
                 LargestToken = Math.Max(LargestToken, id);
                 if (id != PackedBatch.IgnoreIndex) TargetCount++;
             }
-            foreach (int position in positions.AsSpan(row, length)) LargestPosition = Math.Max(LargestPosition, position);
+            foreach (ref int position in positions.AsSpan(row, length))
+            {
+                if (!firstPositions.IsEmpty) position += firstPositions[i];
+                LargestPosition = Math.Max(LargestPosition, position);
+            }
         }
         if (device is not null) layout.CuSeqlensOn(device);
         Tokens = Tensor.From(tokens, [rows], device).Keep();

@@ -11,7 +11,8 @@ namespace Varlen.Ops;
 /// <param name="Options">Window, alignment and score options.</param>
 /// <param name="Scale">The scale in force.</param>
 /// <param name="MaskShape">Broadcast shape [batch, heads, queries, keys] of the dense mask, if there is one.</param>
-internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key, AttentionOptions Options, double Scale, Shape? MaskShape = null)
+/// <param name="KeyStarts">First key token of each sequence where keys lie with gaps, as in a cache; the key layout's offsets when null.</param>
+internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key, AttentionOptions Options, double Scale, Shape? MaskShape = null, int[]? KeyStarts = null)
 {
     public bool IsDense => Query is null;
 }

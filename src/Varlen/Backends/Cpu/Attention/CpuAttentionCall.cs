@@ -24,7 +24,7 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
             _sequences[i] = call is { Query: { } queries, Key: { } keys }
                 ? new AttentionSequence
                 {
-                    QueryToken = queries.CuSeqlens[i], QueryLength = queries.Lengths[i], KeyToken = keys.CuSeqlens[i], KeyLength = keys.Lengths[i],
+                    QueryToken = queries.CuSeqlens[i], QueryLength = queries.Lengths[i], KeyToken = call.KeyStarts?[i] ?? keys.CuSeqlens[i], KeyLength = keys.Lengths[i],
                     DocumentKey = queries.DocumentKeys[i],
                 }
                 : new AttentionSequence { Batch = i, QueryLength = query.Shape[2], KeyLength = key.Shape[2], DocumentKey = (ulong)i };
