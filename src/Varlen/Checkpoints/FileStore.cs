@@ -26,7 +26,7 @@ internal sealed class FileStore : IFileStore
     public string[] List(string path) => [.. new DirectoryInfo(path).EnumerateFileSystemInfos().Select(entry => entry.Name)];
 
     // Opening a pipe would wait for its writer; pipes, sockets and devices have no length.
-    public SafeFileHandle OpenFile(string path) => new FileInfo(path).Length == 0
+    public SafeFileHandle OpenFile(string path) => new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length == 0
         ? throw new IOException($"'{path}' is empty or no regular file")
         : File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete);
 

@@ -199,6 +199,10 @@ public sealed class CheckpointFolderTests : IDisposable
             File.Delete(path);
             using (var make = System.Diagnostics.Process.Start("/usr/bin/mkfifo", [path])) make.WaitForExit();
             Assert.Equal(path, Assert.Single(folder.Verify(1)).Path);
+            string pipe = Path.Combine(_temporary, "pipe");
+            File.Move(path, pipe, overwrite: true);
+            File.CreateSymbolicLink(path, pipe);
+            Assert.Contains("no regular file", Assert.Single(folder.Verify(1)).Reason, StringComparison.Ordinal);
         }
     }
 

@@ -11,13 +11,14 @@ internal sealed partial class CrashTarget : IDisposable
 {
     public const string Command = "crash-target";
     private const int Terminate = 15;
+    private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Varlen.Tests.exe" : "Varlen.Tests");
     private readonly Process _process;
 
     /// <param name="mode">"loop" saves without end, "serve" on request, "lock" takes the folder's lock.</param>
     /// <param name="folder">The folder of checkpoints.</param>
     public CrashTarget(string mode, string folder)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [Command, mode, folder]) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Program, [Command, mode, folder]) { RedirectStandardInput = true, RedirectStandardOutput = true };
         // A debugger's channel would be one more thread and one more file.
         start.Environment["DOTNET_EnableDiagnostics"] = "0";
         start.Environment["DOTNET_TieredPGO"] = "0";
