@@ -69,7 +69,7 @@ internal static class SvgChart
 
     private static StringBuilder Begin(string xTitle, Scale y)
     {
-        var svg = new StringBuilder(CultureInfo.InvariantCulture, $"""<svg viewBox="0 0 {Width} {Height}" role="img">""");
+        var svg = new StringBuilder($"""<svg viewBox="0 0 {Width} {Height}" role="img">""");
         foreach (double tick in y.Ticks)
         {
             svg.Append(CultureInfo.InvariantCulture, $"""<line class="grid" x1="{Left}" x2="{Width - Right}" y1="{y.At(tick):0.#}" y2="{y.At(tick):0.#}"/>""");

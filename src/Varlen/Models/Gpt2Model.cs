@@ -79,7 +79,7 @@ public sealed partial class Gpt2Model : CausalLanguageModel
     protected override (Parameter Weight, Parameter? Bias) Head => (_head, null);
 
     /// <summary>
-    /// Reads a model that <see cref="SavePretrained"/> or <c>transformers</c> wrote. Names may stand with or without the prefix
+    /// Reads a model that <see cref="CausalLanguageModel.SavePretrained"/> or <c>transformers</c> wrote. Names may stand with or without the prefix
     /// <c>transformer.</c>; the mask buffers of older files are passed over.
     /// </summary>
     /// <inheritdoc cref="CausalLanguageModel.FromPretrained" path="/param"/>

@@ -166,6 +166,6 @@ public sealed class TrainingRun : IDisposable
     private string Sample()
     {
         int[] prompt = [Tokenizer.EndOfText];
-        return Tokenizer.Decode(new Generation.TextGenerator(Model, Tokenizer.EndOfText).Generate(prompt, SampleTokens, seed: 1));
+        return Tokenizer.Decode(new Generation.TextGenerator(Model, Tokenizer.EndOfText).Generate(prompt, SampleTokens));
     }
 }
