@@ -28,7 +28,7 @@ public sealed class CheckpointPowerLossTests : IDisposable
     [InlineData("folder of checkpoints", "folder ", "/checkpoints")]
     [InlineData("folder above", "folder ", "/disk")]
     public void A_forgotten_sync_is_found(string what, string kind, string name)
-        => Assert.True(FindLoss(sync => sync.StartsWith(kind, StringComparison.Ordinal) && (name[0] == '/' ? sync.EndsWith(name, StringComparison.Ordinal) : sync.Contains(name, StringComparison.Ordinal))) is not null, $"no loss without the sync of the {what} in {_states} states, seed {_seed}");
+        => Assert.True(FindLoss(sync => sync.StartsWith(kind, StringComparison.Ordinal) && (name[0] == '/' ? sync.EndsWith(Path.DirectorySeparatorChar + name[1..], StringComparison.Ordinal) : sync.Contains(name, StringComparison.Ordinal))) is not null, $"no loss without the sync of the {what} in {_states} states, seed {_seed}");
 
     /// <summary>The first loss, described; null when there is none.</summary>
     private string? FindLoss(Func<string, bool> forgets)

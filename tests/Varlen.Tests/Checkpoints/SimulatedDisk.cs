@@ -137,7 +137,7 @@ internal sealed class SimulatedDisk(string root) : IFileStore
     {
         FileStore.Instance.RenameFolder(from, to);
         _log.Add(new Move(Parent(from), Path.GetFileName(from), Path.GetFileName(to)));
-        foreach (string path in _nodes.Keys.Where(path => path == from || path.StartsWith(from + "/", StringComparison.Ordinal)).ToArray())
+        foreach (string path in _nodes.Keys.Where(path => path == from || path.StartsWith(from + Path.DirectorySeparatorChar, StringComparison.Ordinal)).ToArray())
         {
             _nodes.Remove(path, out int node);
             _nodes.Add(to + path[from.Length..], node);
