@@ -30,6 +30,8 @@ public sealed class BytePairTokenizer : Tokenizer
     /// <summary>Number of merges.</summary>
     public int MergeCount => _model.Merges.Length;
 
+    internal ReadOnlySpan<BytePairMerge> Merges => _model.Merges;
+
     /// <inheritdoc/>
     public override void Encode(ReadOnlySpan<byte> utf8, List<int> ids)
     {

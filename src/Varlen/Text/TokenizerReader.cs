@@ -36,10 +36,19 @@ internal sealed partial class TokenizerReader
     private BytePairModel Parse(byte[] json)
     {
         if (!Utf8.IsValid(json)) throw Refused("the file", "is not UTF-8", "save it as UTF-8");
+        using JsonDocument document = ParseJson(json);
+        return ReadRoot(document.RootElement);
+    }
+
+    private JsonDocument ParseJson(byte[] json)
+    {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json, new() { AllowDuplicateProperties = false, MaxDepth = 16 });
-            return ReadRoot(document.RootElement);
+            return JsonDocument.Parse(json, new() { AllowDuplicateProperties = false, MaxDepth = 16 });
+        }
+        catch (InvalidOperationException cause)
+        {
+            throw Refused("a key", "holds half a surrogate pair", "correct it", cause);
         }
         catch (JsonException cause)
         {

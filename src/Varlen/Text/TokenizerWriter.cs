@@ -14,19 +14,25 @@ internal static class TokenizerWriter
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         string temporary = $"{Path.GetFullPath(path)}.{Path.GetRandomFileName()}.tmp";
+        bool created = false;
         try
         {
             using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write))
             {
+                created = true;
                 stream.Write(Write(model));
                 stream.Flush(flushToDisk: true);
             }
             File.Move(temporary, path, overwrite: true);
+            created = false;
         }
         catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
         {
-            File.Delete(temporary);
             throw new IOException($"cannot write {path}: {cause.Message}", cause);
+        }
+        finally
+        {
+            if (created) File.Delete(temporary);
         }
     }
 
