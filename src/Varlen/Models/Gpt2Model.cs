@@ -95,7 +95,7 @@ public sealed partial class Gpt2Model : CausalLanguageModel
     public override void SavePretrained(string folder)
     {
         PretrainedWeights.Save(this, folder);
-        ModelConfigFile.Write(folder, Config.ToJson());
+        ModelConfigFile.Write(folder, Config.ToJson(_head.Master.DType));
     }
 
     /// <inheritdoc/>

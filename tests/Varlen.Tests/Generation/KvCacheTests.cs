@@ -9,9 +9,13 @@ public sealed class KvCacheTests
 {
     private const int Vocabulary = 19, MaxLength = 300;
 
-    private static CausalLanguageModel Make(string model, DType dtype = DType.Float32) => (model == "gpt2"
-        ? (CausalLanguageModel)new Gpt2Model(new Gpt2Config { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3, InitializerRange = 0.3 }, 1)
-        : new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3 }, 1)).To(Device.Cpu, dtype);
+    private static CausalLanguageModel Make(string model, DType dtype = DType.Float32) => (model switch
+    {
+        "gpt2" => (CausalLanguageModel)new Gpt2Model(new Gpt2Config { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3, InitializerRange = 0.3 }, 1),
+        // Heads so wide that the keys do not fit one chunk of the kernel.
+        "wide" => new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 240, Layers = 2, Heads = 1 }, 1),
+        _ => new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3 }, 1),
+    }).To(Device.Cpu, dtype);
 
     private static int[] Ids(int length, ulong seed) => new RandomTokenDataset(LengthDistribution.Fixed(length), Vocabulary, seed)[0].Tokens.ToArray();
 
@@ -26,6 +30,7 @@ public sealed class KvCacheTests
     [Theory]
     [InlineData("decoder", DType.Float32)]
     [InlineData("gpt2", DType.Float32)]
+    [InlineData("wide", DType.Float32)]
     [InlineData("gpt2", DType.BFloat16)]
     [InlineData("gpt2", DType.Float64)]
     public void TheCacheGivesTheBitsOfReadingEverythingAgain(string name, DType dtype)

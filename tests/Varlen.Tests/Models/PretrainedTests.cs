@@ -63,6 +63,7 @@ public sealed class PretrainedTests : IDisposable
     [InlineData("""{"model_type":"gpt2",}""", "no valid JSON", "byte")]
     [InlineData("""{"model_type":"gpt2"} {}""", "no valid JSON", "byte")]
     [InlineData("""{"model_type":"gpt2","\ud800":1}""", "no valid JSON", "byte 21")]
+    [InlineData("""{"model_type":"\ud800"}""", "no valid JSON", "byte 14")]
     [InlineData("""{"model_type":"gpt2","a":[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}""", "no valid JSON", "depth")]
     [InlineData("""{"model_type":"varlen-decoder","vocabulary_size":5,"max_length":4,"width":4,"heads":2,"layers":1,"droput":0.1}""", "'droput'", "no such setting")]
     [InlineData("""{"model_type":"varlen-decoder","vocabulary_size":5,"max_length":4,"width":4,"layers":1}""", "heads is missing", "byte 0")]
@@ -73,6 +74,46 @@ public sealed class PretrainedTests : IDisposable
         Assert.Contains(detail, message, StringComparison.OrdinalIgnoreCase);
         Assert.Contains(_folder["config.json"], message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
+    }
+
+    /// <summary>Whatever the bytes are: a configuration, or a refusal of the right kind.</summary>
+    [Fact]
+    public void MutatedConfigurationsAreReadOrRefused()
+    {
+        int seed = Numeric.FreshSeed();
+        var random = new Random(seed);
+        byte[] valid = System.Text.Encoding.UTF8.GetBytes("""{"model_type":"gpt2","vocab_size":50257,"n_embd":768,"n_head":12,"n_inner":null,"activation_function":"gelu_new","attn_pdrop":0.1,"pruned_heads":{},"tie_word_embeddings":true,"x":["\ud83d\ude00",{"y":[]}]}""");
+        const string pieces = "{}[]\",:0-9.eE+tnu\\d8";
+        int read = 0;
+        for (int n = 0; n < 3000; n++)
+        {
+            List<byte> bytes = [.. valid];
+            for (int changes = random.Next(1, 4); changes > 0; changes--)
+            {
+                int at = random.Next(bytes.Count);
+                switch (random.Next(4))
+                {
+                    case 0: bytes.RemoveAt(at); break;
+                    case 1: bytes.Insert(at, (byte)pieces[random.Next(pieces.Length)]); break;
+                    case 2: bytes[at] = (byte)random.Next(256); break;
+                    default: bytes.InsertRange(at, bytes[at..Math.Min(bytes.Count, at + random.Next(1, 40))]); break;
+                }
+            }
+            File.WriteAllBytes(_folder["config.json"], [.. bytes]);
+            try
+            {
+                Gpt2Config.Read(ModelConfigFile.Open(_folder.Path)).Validate();
+                read++;
+            }
+            catch (CheckpointFormatException)
+            {
+            }
+            catch (Exception other)
+            {
+                Assert.Fail($"seed {seed}: {other.GetType().Name} for {System.Text.Encoding.Latin1.GetString([.. bytes])}");
+            }
+        }
+        Assert.InRange(read, 1, 2000);
     }
 
     [Fact]
