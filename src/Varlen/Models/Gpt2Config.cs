@@ -120,7 +120,8 @@ public sealed record Gpt2Config
             Heads = file.Size("n_head", small.Heads, "num_attention_heads"),
             Inner = file.Whole("n_inner", 1, 1 << 30),
             Activation = file.Choice("activation_function",
-                ("gelu_new", Activation.GeluTanh), ("gelu_pytorch_tanh", Activation.GeluTanh), ("gelu", Activation.Gelu), ("relu", Activation.Relu)),
+                ("gelu_new", Activation.GeluTanh), ("gelu_pytorch_tanh", Activation.GeluTanh), ("gelu_fast", Activation.GeluTanh),
+                ("gelu", Activation.Gelu), ("gelu_python", Activation.Gelu), ("relu", Activation.Relu)),
             ResidualDropout = file.Number("resid_pdrop", small.ResidualDropout, 0, ModelSizes.BelowOne),
             EmbeddingDropout = file.Number("embd_pdrop", small.EmbeddingDropout, 0, ModelSizes.BelowOne),
             AttentionDropout = file.Number("attn_pdrop", small.AttentionDropout, 0, ModelSizes.BelowOne),
@@ -137,7 +138,7 @@ public sealed record Gpt2Config
         return config;
     }
 
-    internal Dictionary<string, object?> ToJson() => new()
+    internal Dictionary<string, object?> ToJson(DType stored) => new()
     {
         ["architectures"] = (string[])["GPT2LMHeadModel"],
         ["model_type"] = ModelType,
@@ -160,6 +161,6 @@ public sealed record Gpt2Config
         ["tie_word_embeddings"] = TieWordEmbeddings,
         ["bos_token_id"] = BeginOfText,
         ["eos_token_id"] = EndOfText,
-        ["torch_dtype"] = "float32",
+        ["torch_dtype"] = stored == DType.Float64 ? "float64" : "float32",
     };
 }

@@ -91,7 +91,7 @@ public sealed partial class Gpt2Model : CausalLanguageModel
     }
 
     /// <inheritdoc/>
-    public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson());
+    public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson(_head.Master.DType));
 
     /// <inheritdoc/>
     protected override Tensor Features(TokenBatch batch)

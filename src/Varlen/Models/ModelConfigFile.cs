@@ -165,6 +165,8 @@ internal sealed class ModelConfigFile
                 if (reader.TokenType == JsonTokenType.StartObject) names.Push([]);
                 else if (reader.TokenType == JsonTokenType.EndObject) names.Pop();
                 else if (names.Count == 0) throw Bad("the configuration is no object", reader.TokenStartIndex, "settings stand between { and }", "use the config.json that was saved with the weights");
+                // Read for its check: half a surrogate pair is refused here, wherever it stands.
+                if (reader.TokenType == JsonTokenType.String) _ = reader.GetString();
                 if (reader.TokenType != JsonTokenType.PropertyName) continue;
                 string name = reader.GetString()!;
                 long offset = reader.TokenStartIndex;

@@ -8,11 +8,17 @@ internal sealed unsafe partial class CpuBackend : IAttentionKernels
 {
     public void AttentionForward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse)
     {
+        if (call is { KeyStarts: not null } && query.DType != DType.Float64) ForwardAligned(call, query, key, value, output);
+        else Forward(call, query, key, value, mask, output, lse);
+    }
+
+    private void Forward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor? lse)
+    {
         using var problem = new CpuAttentionCall(this, call, query, key, mask);
         CpuAttention.Forward(Team, problem.Problem, problem.Operand(query), problem.Operand(key), problem.Operand(value), problem.Operand(output), problem.Statistic(lse));
         if (call.Query is not { } layout) return;
         FillTail(output, layout.TotalTokens, dimension: 0, 0);
-        FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
+        if (lse is not null) FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
     }
 
     public void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,

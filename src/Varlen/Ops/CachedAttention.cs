@@ -25,6 +25,7 @@ public static partial class Functional
         ArgumentNullException.ThrowIfNull(values);
         ArgumentNullException.ThrowIfNull(layout);
         options ??= new AttentionOptions();
+        Op.Check(options.Dropout is null, op, nameof(options), $"cached keys are for decoding, which drops no links");
         if (Op.Records(query, keys, values)) throw new InvalidOperationException($"{op} takes no gradient; call it inside of GradMode.NoGrad()");
         Op.Check(keys.Shape.Rank == 4 && keys.IsContiguous, op, nameof(keys), $"keys is {keys.Shape}; expected a dense [sequences, capacity, heads, headDim]");
         Op.Check(values.Shape == keys.Shape && values.IsContiguous, op, nameof(values), $"values is {values.Shape}, keys is {keys.Shape}; they must be equal and dense");

@@ -1,7 +1,9 @@
 using System.Text.Json;
 using Varlen.Data;
+using Varlen.Generation;
 using Varlen.Models;
 using Varlen.Nn;
+using Varlen.Optim;
 using Xunit;
 
 namespace Varlen.Tests.Models;
@@ -155,6 +157,29 @@ public sealed class Gpt2ModelTests
         Assert.Equal(first, File.ReadAllBytes(folder["model/model.safetensors"]));
         using Gpt2Model wide = Gpt2Model.FromPretrained(folder["model"], dtype: DType.Float64);
         Assert.Equal(model.StateDict()["transformer.wpe.weight"].ToArray<double>(), wide.StateDict()["transformer.wpe.weight"].ToArray<double>());
+    }
+
+    /// <summary>The whole chain: dropout, steps, evaluation, decoding with a cache.</summary>
+    [Fact]
+    public void LearnsSequencesAndSaysThem()
+    {
+        using var model = new Gpt2Model(Small with { InitializerRange = 0.02, Width = 24, ResidualDropout = 0.1, EmbeddingDropout = 0.1, AttentionDropout = 0.1 }, seed: 1);
+        using var optimizer = new AdamW(model.NamedParameters(), learningRate: 1e-2);
+        using var state = new StepState(seed: 2);
+        model.StepState = state;
+        using PackedBatch batch = PackedBatch.Create([new((int[])[1, 5, 2, 9, 3, 11], (int[])[5, 2, 9, 3, 11, 16]), new((int[])[4, 5, 8, 9], (int[])[5, 8, 9, 16])]);
+        for (int step = 1; step <= 120; step++)
+        {
+            using TensorScope scope = TensorScope.Begin();
+            state.Begin(step, 1e-2, 1.0 / batch.TargetCount);
+            Tensor loss = model.LossSum(batch);
+            optimizer.ZeroGrad();
+            loss.Backward(state.LossGradient);
+            optimizer.Step(state);
+        }
+        var generator = new TextGenerator(model, Small.EndOfText!.Value);
+        Assert.Equal([5, 2, 9, 3, 11], generator.Generate([1], 9, temperature: 0));
+        Assert.Equal([5, 8, 9], generator.Generate([4], 9, temperature: 0));
     }
 
     [Fact]
