@@ -86,7 +86,7 @@ internal static unsafe class AttentionBenchmark
         }
         finally
         {
-            foreach (nint buffer in buffers) NativeMemory.AlignedFree((void*)buffer);
+            foreach (nint buffer in buffers) NativeBlock.Free((void*)buffer);
         }
         bool both = mode == AttentionBenchmarkMode.Backward;
         return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, window.Right == 0, $"{window.Left},{window.Right}", dtype, threads,
@@ -123,7 +123,7 @@ internal static unsafe class AttentionBenchmark
     private static AttentionOperand Allocate(List<nint> buffers, long tokens, int heads, int headDim, DType dtype, bool random)
     {
         long count = tokens * heads * headDim;
-        byte* data = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(count * dtype.Size(), 1), 64);
+        byte* data = (byte*)NativeBlock.Allocate(Math.Max(count * dtype.Size(), 1));
         buffers.Add((nint)data);
         NativeMemory.Clear(data, (nuint)(count * dtype.Size()));
         var source = new Random(buffers.Count);

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using Varlen.Backends.Cpu;
 
 namespace Varlen.Cli.Benchmarks;
@@ -59,7 +58,7 @@ internal static unsafe class MatMulBenchmark
         Case[] cases = shapes.Select(shape => new Case(shape.Layout, shape.M, shape.N, shape.K)).ToArray();
         var peaks = new List<double>();
         long largest = cases.Max(c => Math.Max(Math.Max((long)c.M * c.K, (long)c.K * c.N), (long)c.M * c.N));
-        float* memory = (float*)NativeMemory.AlignedAlloc((nuint)(3 * largest * sizeof(float)), 4096);
+        float* memory = (float*)NativeBlock.Allocate(3 * largest * sizeof(float), 4096);
         try
         {
             var random = new Random(1);
@@ -82,7 +81,7 @@ internal static unsafe class MatMulBenchmark
         }
         finally
         {
-            NativeMemory.AlignedFree(memory);
+            NativeBlock.Free(memory);
         }
         MatMulRow[] rows = cases.Select(c => c.Row(threads, peaks.Max())).ToArray();
         return new(rows, Median(peaks), GeometricMean(rows.Select(row => row.Ratio)), GeometricMean(rows.Select(row => row.BestRatio)));

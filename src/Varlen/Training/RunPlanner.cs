@@ -66,7 +66,7 @@ public static class RunPlanner
         double secondsPerStep = 6.0 * parameters * stepTokens / (MeasureFlops(device) * Efficiency);
         double epochSteps = (double)packing.Batches / request.MicroBatches;
         int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * MostEpochs), Math.Min(LeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
-        double rate = request.LearningRate ?? (pretrained is null ? 1e-3 : 5e-5);
+        double rate = request.LearningRate ?? (pretrained is null ? 2e-3 : 5e-5);
         int evaluateEvery = request.EvaluateEvery ?? Math.Max(1, (steps + 9) / 10);
         var config = new RunConfig
         {

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Varlen.Backends.Cpu;
 
 /// <summary>
@@ -8,7 +6,7 @@ namespace Varlen.Backends.Cpu;
 /// </summary>
 internal sealed unsafe class NativeScratch
 {
-    private const nuint Alignment = 4096;
+    private const long Alignment = 4096;
 
     [ThreadStatic] private static NativeScratch? t_current;
 
@@ -19,7 +17,7 @@ internal sealed unsafe class NativeScratch
 
     ~NativeScratch()
     {
-        foreach (void* buffer in _buffers) NativeMemory.AlignedFree(buffer);
+        foreach (void* buffer in _buffers) NativeBlock.Free(buffer);
     }
 
     /// <summary>The calling thread's buffer for a use, at least <paramref name="count"/> elements long. Valid until its next request.</summary>
@@ -30,10 +28,10 @@ internal sealed unsafe class NativeScratch
     {
         if (_bytes[use] < bytes)
         {
-            NativeMemory.AlignedFree(_buffers[use]);
+            NativeBlock.Free(_buffers[use]);
             _buffers[use] = null;
             _bytes[use] = 0;
-            _buffers[use] = NativeMemory.AlignedAlloc((nuint)bytes, Alignment);
+            _buffers[use] = NativeBlock.Allocate(bytes, Alignment);
             _bytes[use] = bytes;
         }
         return _buffers[use];

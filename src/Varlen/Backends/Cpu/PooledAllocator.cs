@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.InteropServices;
 
 namespace Varlen.Backends.Cpu;
 
@@ -31,7 +30,7 @@ internal sealed unsafe class PooledAllocator : Allocator
         }
         try
         {
-            return (nint)NativeMemory.AlignedAlloc((nuint)size, (nuint)Alignment);
+            return (nint)NativeBlock.Allocate(size, Alignment);
         }
         catch (OutOfMemoryException)
         {
@@ -56,7 +55,7 @@ internal sealed unsafe class PooledAllocator : Allocator
                 return;
             }
         }
-        NativeMemory.AlignedFree((void*)pointer);
+        NativeBlock.Free((void*)pointer);
     }
 
     private void Trim()
@@ -64,7 +63,7 @@ internal sealed unsafe class PooledAllocator : Allocator
         lock (_lock)
         {
             foreach (Stack<nint> blocks in _free.Values)
-                while (blocks.TryPop(out nint block)) NativeMemory.AlignedFree((void*)block);
+                while (blocks.TryPop(out nint block)) NativeBlock.Free((void*)block);
             _cached = 0;
         }
     }
