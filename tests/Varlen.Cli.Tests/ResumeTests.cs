@@ -40,9 +40,16 @@ public sealed class ResumeTests
     {
         using TemporaryFolder folder = Documents.Workplace();
         Assert.Equal(0, Cli.RunIn(folder.Path, "train", "texts", "--steps", "3", "--stop-after", "1", "--out", "run").ExitCode);
-        Cli.RunIn(folder.Path, "train", "--resume", "run", "--seed", "2").AssertFails(78, "--seed 2 differs from the run's setting");
-        Cli.RunIn(folder.Path, "train", "texts", "--steps", "3", "--out", "run").AssertFails(73, "the folder holds a run already");
+        Refused(78, "--seed 2 differs from the run's setting", "train", "--resume", "run", "--seed", "2");
+        Refused(73, "the folder holds a run already", "train", "texts", "--steps", "3", "--out", "run");
         folder.Write("texts/0.txt", "something else");
-        Cli.RunIn(folder.Path, "train", "texts", "--resume", "run").AssertFails(78, "the data differs from the run's");
+        Refused(78, "the data differs from the run's", "train", "texts", "--resume", "run");
+
+        void Refused(int code, string what, params string[] args)
+        {
+            CliResult result = Cli.RunIn(folder.Path, args);
+            Assert.True(result.ExitCode == code, $"{result.ExitCode}: {result.Error}");
+            Assert.Contains($"error: {what}", result.Error, StringComparison.Ordinal);
+        }
     }
 }
