@@ -12,12 +12,12 @@ int steps = int.Parse(args.ElementAtOrDefault(1) ?? "300", CultureInfo.Invariant
 var tokenizer = new ByteTokenizer();
 TextCorpus.Tokenize([texts], tokenizer, "tokens.bin");                       // a document is a file, or a record of a .jsonl file
 using TokenStore store = TokenStore.Open("tokens.bin");
-SequencePlan plan = SequencePlan.Create(store, context: 256, seed: 1);       // long documents cut, 5 % held out, nothing dropped
-using var loader = new PackedLoader(store, plan, new LoaderOptions { BatchTokens = 4096 });
+SequencePlan plan = SequencePlan.Create(store, context: 128, seed: 1);       // long documents cut, 5 % held out, nothing dropped
+using var loader = new PackedLoader(store, plan, new LoaderOptions { BatchTokens = 1024 });
 using var model = new Gpt2Model(Gpt2Config.Tiny, seed: 1);                   // 0.86 million parameters
-using var trainer = new Trainer(model, loader, new TrainerOptions { Steps = steps, LearningRate = 2e-3 });
+using var trainer = new Trainer(model, loader, new TrainerOptions { Steps = steps, LearningRate = 1e-3 });
 while (trainer.StepCount < steps) Console.WriteLine($"step {trainer.StepCount + 1}, loss {trainer.Step().Loss:F3}");
-Console.WriteLine($"held-out text: {new Evaluator(model, tokenizer).Run(store, plan, batchTokens: 4096).BitsPerByte:F2} bits a byte");
+Console.WriteLine($"held-out text: {new Evaluator(model, tokenizer).Run(store, plan, batchTokens: 1024).BitsPerByte:F2} bits a byte");
 model.SavePretrained("model");                                               // with the names that transformers reads
 tokenizer.Save("model/tokenizer.json");
 Console.WriteLine(tokenizer.Decode(new TextGenerator(model, tokenizer.EndOfText).Generate([tokenizer.EndOfText], maxTokens: 200)));

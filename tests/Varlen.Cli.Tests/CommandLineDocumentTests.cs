@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Varlen.Cli.Terminal;
@@ -55,6 +56,24 @@ public sealed partial class CommandLineDocumentTests
     {
         foreach (ExitCode code in Enum.GetValues<ExitCode>())
             Assert.Matches($@"\n\| (\d+, )?{(int)code}(, \d+)? \|", Documents.Read(Page));
+    }
+
+    [Fact]
+    public void DefaultsOfTrainAreThoseOfARun()
+    {
+        using TemporaryFolder folder = Documents.Workplace();
+        CliResult result = Cli.RunIn(folder.Path, "train", "texts", "--steps", "1", "--out", "run");
+        Assert.True(result.ExitCode == 0, result.Error);
+        JsonElement config = JsonDocument.Parse(File.ReadAllText(folder.File("run/config.json"))).RootElement, training = config.GetProperty("training");
+        foreach ((string option, JsonElement value) in new[]
+        {
+            ("--context", config.GetProperty("context")), ("--batch-tokens", config.GetProperty("batch_tokens")), ("--seed", config.GetProperty("seed")),
+            ("--micro-batches", training.GetProperty("micro_batches")), ("--lr", training.GetProperty("learning_rate")), ("--clip", training.GetProperty("clip_norm")), ("--weight-decay", training.GetProperty("weight_decay")),
+        })
+        {
+            Match row = Regex.Match(SectionOf("train"), $@"\| `{option}` \| ([0-9.e-]+)");
+            Assert.True(row.Success && double.Parse(row.Groups[1].Value, CultureInfo.InvariantCulture) == value.GetDouble(), $"{Page} gives {option} the default {row.Groups[1].Value}, and it is {value}");
+        }
     }
 
     private static string Help(params string[] command)

@@ -30,14 +30,14 @@ public sealed class SampleTests
     public void TrainOnTextLearnsSavesAndWrites()
     {
         using TemporaryFolder folder = Documents.Workplace();
-        string[] lines = Run("TrainOnText", folder.Path, "texts", "8");
-        double[] losses = [.. lines.Take(8).Select((line, i) =>
+        string[] lines = Run("TrainOnText", folder.Path, "texts", "24");
+        double[] losses = [.. lines.Take(24).Select((line, i) =>
         {
             Assert.StartsWith($"step {i + 1}, loss ", line, StringComparison.Ordinal);
             return double.Parse(line.Split(' ')[^1], System.Globalization.CultureInfo.InvariantCulture);
         })];
         Assert.True(losses[^1] < losses[0] - 1, string.Join(' ', losses));
-        Assert.Matches(@"^held-out text: \d\.\d\d bits a byte$", lines[8]);
+        Assert.Matches(@"^held-out text: \d\.\d\d bits a byte$", lines[24]);
         using var model = Gpt2Model.FromPretrained(folder.File("model"));
         Assert.Equal(Text.Tokenizer.Load(folder.File("model")).VocabularySize, model.VocabularySize);
     }

@@ -13,8 +13,8 @@ internal static class TrainOptions
     public static readonly Option<string?> Resume = new("--resume") { Description = "Go on with the run in this folder, with its data and settings.", HelpName = "DIR" };
     private static readonly Option<string?> Model = new("--model") { Description = "auto (by default), tiny, small (GPT-2), a GPT-2 config.json, or the folder of a pretrained model.", HelpName = "MODEL" };
     private static readonly Option<string?> TokenizerName = new("--tokenizer") { Description = "byte, bpe:N (trained on the data) or a tokenizer.json; bytes below 5 MB of text, else bpe:4096.", HelpName = "TOKENIZER" };
-    private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut, and nothing is dropped. 256 by default.");
-    private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 4096 by default.");
+    private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut, and nothing is dropped. 128 by default.");
+    private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 1024 by default.");
     private static readonly Option<int?> MicroBatches = OptionParsers.Integer("--micro-batches", 1, 1 << 16, "Batches of one optimiser step; 1 by default.");
     private static readonly Option<int?> Steps = OptionParsers.Integer("--steps", 1, 100_000_000, "Optimiser steps; by default what ends within five minutes on this machine.");
     private static readonly Option<double?> LearningRate = OptionParsers.Number("--lr", "X", value => value > 0 && double.IsFinite(value), "a finite positive number", "Learning rate after the warm-up.");

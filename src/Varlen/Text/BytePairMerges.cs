@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.InteropServices;
 
 namespace Varlen.Text;
 
@@ -9,6 +10,8 @@ internal readonly record struct BytePairMerge(int Left, int Right, int Result);
 internal sealed class BytePairMerges
 {
     private const int Short = 32;
+    // Words come again and again. Entries never change, so threads may replace them under each other.
+    private readonly Known?[] _known = new Known?[1 << 14];
     private readonly Dictionary<ulong, (int Rank, int Result)> _merges;
     private readonly int[] _byteIds;
 
@@ -27,11 +30,25 @@ internal sealed class BytePairMerges
     public void Encode(ReadOnlySpan<byte> word, List<int> ids)
     {
         if (word.Length == 1) ids.Add(_byteIds[word[0]]);
-        else if (word.Length <= Short) EncodeShort(word, ids);
+        else if (word.Length <= Short) EncodeKnown(word, ids);
         else EncodeLong(word, ids);
     }
 
     private int RankOf(int left, int right) => _merges.TryGetValue(Key(left, right), out (int Rank, int Result) merge) ? merge.Rank : int.MaxValue;
+
+    private void EncodeKnown(ReadOnlySpan<byte> word, List<int> ids)
+    {
+        uint hash = 2166136261;
+        foreach (byte value in word) hash = (hash ^ value) * 16777619;
+        ref Known? slot = ref _known[(hash ^ (hash >> 16)) & (_known.Length - 1)];
+        if (slot is not { } known || !word.SequenceEqual(known.Word))
+        {
+            int start = ids.Count;
+            EncodeShort(word, ids);
+            slot = new(word.ToArray(), [.. CollectionsMarshal.AsSpan(ids)[start..]]);
+        }
+        else ids.AddRange(known.Ids);
+    }
 
     private void EncodeShort(ReadOnlySpan<byte> word, List<int> ids)
     {
@@ -88,4 +105,6 @@ internal sealed class BytePairMerges
             if (rank != int.MaxValue) candidates.Enqueue(at, ((ulong)(uint)rank << 32) | (uint)at);
         }
     }
+
+    private sealed record Known(byte[] Word, int[] Ids);
 }

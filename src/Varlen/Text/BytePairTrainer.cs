@@ -23,9 +23,12 @@ public sealed class BytePairTrainer
     {
         while (!utf8.IsEmpty)
         {
-            int length = Math.Min(WordSplitter.Next(utf8), LongestPiece);
-            ReadOnlySpan<byte> word = utf8[..length];
-            _bySpan[word] = _bySpan.TryGetValue(word, out long count) ? count + 1 : 1;
+            int length = WordSplitter.Next(utf8);
+            for (int at = 0; at < length; at += LongestPiece)
+            {
+                ReadOnlySpan<byte> piece = utf8[at..Math.Min(length, at + LongestPiece)];
+                _bySpan[piece] = _bySpan.TryGetValue(piece, out long count) ? count + 1 : 1;
+            }
             utf8 = utf8[length..];
         }
     }

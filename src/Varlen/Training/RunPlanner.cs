@@ -22,14 +22,14 @@ public static class RunPlanner
     // Text below this is learned byte by byte; above, a trained vocabulary makes sequences shorter than the corpus allows to waste.
     private const long ByteTokenizerLimit = 5_000_000;
     private const int LearnedVocabulary = 4096;
-    private const int DefaultContext = 256, DefaultBatchTokens = 4096;
+    private const int DefaultContext = 128, DefaultBatchTokens = 1024;
 
     // The default plan ends within five minutes; estimates can be off by a quarter.
     private const double DefaultSeconds = 220;
     private const int LeastSteps = 200, MostSteps = 20_000, MostEpochs = 30;
 
-    // Steps reach about this share of the speed of a large matrix product.
-    private const double Efficiency = 0.55;
+    // Steps of a small model reach about this share of the speed of a matrix product alone, with something else to do on the machine.
+    private const double Efficiency = 0.3;
 
     /// <summary>Reads the data and decides what was left open.</summary>
     /// <param name="folder">An existing folder without a run.</param>
@@ -66,7 +66,7 @@ public static class RunPlanner
         double secondsPerStep = 6.0 * parameters * stepTokens / (MeasureFlops(device) * Efficiency);
         double epochSteps = (double)packing.Batches / request.MicroBatches;
         int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * MostEpochs), Math.Min(LeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
-        double rate = request.LearningRate ?? (pretrained is null ? 2e-3 : 5e-5);
+        double rate = request.LearningRate ?? (pretrained is null ? 1e-3 : 5e-5);
         int evaluateEvery = request.EvaluateEvery ?? Math.Max(1, (steps + 9) / 10);
         var config = new RunConfig
         {
