@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Varlen.Models;
 using Xunit;
 
 namespace Varlen.Cli.Tests;
@@ -9,14 +10,46 @@ public sealed class SampleTests
     [Fact]
     public void TheTutorialPrintsItsDocumentedFigures()
     {
-        string folder = AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar);
-        string program = Path.Combine(folder, "..", "..", "VarlenTutorial", Path.GetFileName(folder), OperatingSystem.IsWindows() ? "VarlenTutorial.exe" : "VarlenTutorial");
-        using Process process = Process.Start(new ProcessStartInfo(program) { RedirectStandardOutput = true })!;
-        string[] lines = process.StandardOutput.ReadToEnd().Split('\n');
-        process.WaitForExit();
-        Assert.Equal(0, process.ExitCode);
+        string[] lines = Run("VarlenTutorial", Environment.CurrentDirectory);
         Assert.Equal("cu_seq: [0, 32, 47, 64, 92, 103, 128, 168, 177, 192], max_len: 40", lines[0]);
         Assert.Equal("output shape: [3, 64, 128]", lines[1]);
         Assert.StartsWith("loss: ", lines[2], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AttentionPrintsWhatItPromises() => Assert.Equal(
+    [
+        "cu_seqlens: [0, 5, 8, 15], longest 7",
+        "output [15, 12, 64], its gradient reaches 11520 values of the queries",
+        "the second sequence alone has the same bits: True",
+        "two halves of the keys, joined by their log-sum-exp, differ from the whole by less than 1e-5: True",
+        "",
+    ], Run("Attention", Environment.CurrentDirectory));
+
+    [Fact]
+    public void TrainOnTextLearnsSavesAndWrites()
+    {
+        using TemporaryFolder folder = Documents.Workplace();
+        string[] lines = Run("TrainOnText", folder.Path, "texts", "24");
+        double[] losses = [.. lines.Take(24).Select((line, i) =>
+        {
+            Assert.StartsWith($"step {i + 1}, loss ", line, StringComparison.Ordinal);
+            return double.Parse(line.Split(' ')[^1], System.Globalization.CultureInfo.InvariantCulture);
+        })];
+        Assert.True(losses[^1] < losses[0] - 1, string.Join(' ', losses));
+        Assert.Matches(@"^held-out text: \d\.\d\d bits a byte$", lines[24]);
+        using var model = Gpt2Model.FromPretrained(folder.File("model"));
+        Assert.Equal(Text.Tokenizer.Load(folder.File("model")).VocabularySize, model.VocabularySize);
+    }
+
+    private static string[] Run(string sample, string workingFolder, params string[] args)
+    {
+        string folder = AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar);
+        string program = Path.Combine(folder, "..", "..", sample, Path.GetFileName(folder), OperatingSystem.IsWindows() ? $"{sample}.exe" : sample);
+        using Process process = Process.Start(new ProcessStartInfo(program, args) { RedirectStandardOutput = true, WorkingDirectory = workingFolder })!;
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(0, process.ExitCode);
+        return output.Split('\n');
     }
 }
