@@ -79,10 +79,11 @@ internal sealed unsafe partial class CpuBackend : ILinearCrossEntropyKernels
                         if (Gradient != null) new Span<T>(Gradient + row * Classes, Classes).Clear();
                         continue;
                     }
-                    A max = SoftmaxRow.Max(x, Classes), sum = SoftmaxRow.SumExp(x, max, Classes);
-                    Losses[First + row] = double.CreateTruncating(A.Log(sum) + (max - x[target]));
+                    A max = SoftmaxRow.Max(x, Classes), below = max - x[target];
+                    A sum = Gradient == null ? SoftmaxRow.SumExp(x, max, Classes) : SoftmaxRow.StoreExp(x, max, Classes);
+                    Losses[First + row] = double.CreateTruncating(A.Log(sum) + below);
                     if (Gradient == null) continue;
-                    SoftmaxRow.ScaledExp(x, max, A.One / sum, x, Classes);
+                    SoftmaxRow.Scale(x, A.One / sum, Classes);
                     x[target] -= A.One;
                     Rows.Write(x, Gradient + row * Classes, Classes, accumulate: false);
                 }

@@ -43,6 +43,41 @@ internal static unsafe class SoftmaxRow
         return sum;
     }
 
+    /// <summary>x = e^(x - max), and its sum with the bits of <see cref="SumExp"/>: scaled by a factor, x has those of <see cref="ScaledExp"/>.</summary>
+    public static A StoreExp<A>(A* x, A max, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
+    {
+        Vector<A> m = Vector.Create(max), s0 = Vector<A>.Zero, s1 = s0;
+        int width = Vector<A>.Count, i = 0;
+        for (; i <= length - 2 * width; i += 2 * width)
+        {
+            Vector<A> e0 = Exp(Vector.Load(x + i) - m), e1 = Exp(Vector.Load(x + i + width) - m);
+            e0.Store(x + i);
+            e1.Store(x + i + width);
+            s0 += e0;
+            s1 += e1;
+        }
+        for (; i <= length - width; i += width)
+        {
+            Vector<A> e = Exp(Vector.Load(x + i) - m);
+            e.Store(x + i);
+            s0 += e;
+        }
+        A sum = Vector.Sum(s0 + s1);
+        if (i == length) return sum;
+        Vector<A> tail = Exp(Partial(x + i, length - i) - m);
+        for (int lane = 0; i < length; i++, lane++) sum += x[i] = tail[lane];
+        return sum;
+    }
+
+    /// <summary>x = x * factor.</summary>
+    public static void Scale<A>(A* x, A factor, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
+    {
+        Vector<A> f = Vector.Create(factor);
+        int i = 0;
+        for (; i <= length - Vector<A>.Count; i += Vector<A>.Count) (Vector.Load(x + i) * f).Store(x + i);
+        for (; i < length; i++) x[i] *= factor;
+    }
+
     /// <summary>y = e^(x - max) * factor; y may be x.</summary>
     public static void ScaledExp<A>(A* x, A max, A factor, A* y, int length) where A : unmanaged, IBinaryFloatingPointIeee754<A>
     {

@@ -1,0 +1,45 @@
+namespace Varlen.Cli.Benchmarks;
+
+/// <summary>What was measured of one strategy in one mode.</summary>
+/// <param name="Mode">What its steps do.</param>
+/// <param name="Strategy">How its batch was made.</param>
+/// <param name="RealTokens">Tokens of the batch.</param>
+/// <param name="Rows">Rows that the model computed, padding included.</param>
+/// <param name="Milliseconds">Time of each round's step.</param>
+/// <param name="PeakBytes">Most tensor memory in use at once: weights, optimiser, batch and activations.</param>
+/// <param name="Losses">Mean loss of every step taken, warm-up included, each before its update.</param>
+/// <param name="Operations">Counted floating-point operations of a step.</param>
+internal sealed record StepRow(
+    StepMode Mode, StepStrategy Strategy, int RealTokens, int Rows, IReadOnlyList<double> Milliseconds, long PeakBytes, IReadOnlyList<double> Losses, double Operations)
+{
+    /// <summary>Median time of a step.</summary>
+    public double MedianMilliseconds => Median(Milliseconds);
+
+    /// <summary>Real tokens per second, by the mean time.</summary>
+    public double TokensPerSecond => RealTokens / Milliseconds.Average() * 1e3;
+
+    /// <summary>How many times as long as another row's steps these take: the median over the rounds, in each of which both ran.</summary>
+    public double TimesAs(StepRow other) => Median([.. Milliseconds.Zip(other.Milliseconds, (own, theirs) => own / theirs)]);
+
+    /// <summary>The same, from counted operations.</summary>
+    public double CountedTimesAs(StepRow other) => Operations / other.Operations;
+
+    /// <summary>
+    /// Where the losses of the first two steps part: at first nothing but the loss is compared, then the gradients' effect too. Later ones
+    /// may drift apart by rounding alone.
+    /// </summary>
+    /// <returns>The number of the step, from 1, or null when they agree.</returns>
+    public int? FirstDisagreement(StepRow other, double tolerance)
+    {
+        for (int i = 0; i < Math.Min(2, Losses.Count); i++)
+            if (!(Math.Abs(Losses[i] - other.Losses[i]) <= tolerance * Math.Max(1, Math.Abs(other.Losses[i])))) return i + 1;
+        return null;
+    }
+
+    /// <summary>The middle one, or the mean of both.</summary>
+    public static double Median(IReadOnlyList<double> values)
+    {
+        double[] sorted = [.. values.Order()];
+        return sorted.Length == 0 ? double.NaN : 0.5 * (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]);
+    }
+}

@@ -1,0 +1,77 @@
+using System.Numerics;
+using Varlen.Data;
+using Varlen.Models;
+
+namespace Varlen.Cli.Benchmarks;
+
+/// <summary>What a step does with its batch.</summary>
+internal enum StepMode
+{
+    /// <summary>The loss alone, with full attention.</summary>
+    Evaluate,
+    /// <summary>Loss, gradients and an AdamW update, with causal attention.</summary>
+    Train,
+}
+
+/// <summary>One batch and the decoder that runs on it: what every strategy of a comparison gets alike.</summary>
+/// <param name="Lengths">Lengths of the sequences; with at least one token.</param>
+/// <param name="Layers">Blocks.</param>
+/// <param name="Width">Width of the activations.</param>
+/// <param name="Heads">Attention heads; a divisor of <paramref name="Width"/>.</param>
+/// <param name="Vocabulary">Token ids.</param>
+/// <param name="Context">Positions, and what is padded to; at least the longest length.</param>
+/// <param name="Device">Where to compute.</param>
+/// <param name="DType">Type of weights and activations; masters are single precision at least.</param>
+/// <param name="Seed">Decides weights and tokens.</param>
+internal sealed record StepWorkload(LengthsSpec Lengths, int Layers, int Width, int Heads, int Vocabulary, int Context, Device Device, DType DType, ulong Seed)
+{
+    /// <summary>The lengths of benchmarks/peers/lengths/gpt_step.txt, which the PyTorch peer has too.</summary>
+    public static LengthsSpec DefaultLengths { get; } = new("gpt_step", [98, 223, 169, 14, 94, 173, 11, 244, 216, 219, 115, 238, 114, 29, 225, 103]);
+
+    /// <summary>Values of all weights that rows are multiplied by: 12 width^2 a block, and the output layer.</summary>
+    public double LinearParameters => (double)Width * (12.0 * Layers * Width + Vocabulary);
+
+    /// <summary>How far losses of one computation may lie apart, relative to the larger of 1 and the loss.</summary>
+    public double LossTolerance => DType switch
+    {
+        DType.Float64 => 1e-9,
+        DType.Float32 => 3e-5,
+        _ => 1.0 / 256,
+    };
+
+    /// <summary>The context of a batch that names none: the least power of two that holds its longest sequence.</summary>
+    public static int DefaultContext(LengthsSpec lengths) => (int)Math.Min(int.MaxValue, BitOperations.RoundUpToPowerOf2((uint)lengths.Lengths.Max()));
+
+    /// <summary>The model, the same in every strategy: norms with bias, a final one, and an output layer of its own without bias.</summary>
+    public Decoder CreateModel(StepMode mode)
+    {
+        var config = new DecoderConfig
+        {
+            Layers = Layers, Width = Width, Heads = Heads, VocabularySize = Vocabulary, MaxLength = Context,
+            NormBias = true, FinalNorm = true, HeadBias = false, Causal = mode == StepMode.Train,
+        };
+        return new Decoder(config, Seed).To(Device, DType);
+    }
+
+    /// <summary>The batch's sequences.</summary>
+    public IReadOnlyList<TokenSequence> Sequences()
+        => new RandomTokenDataset(LengthDistribution.Listed([.. Lengths.Lengths]), Vocabulary, Seed).Batch(0, Lengths.Lengths.Count);
+
+    /// <summary>
+    /// Floating-point operations of a step, from rows and lengths alone: 2 for each row and linear parameter, 4 width for each score of a
+    /// layer; training adds twice the former and 2.5 times the latter.
+    /// </summary>
+    /// <param name="attended">Lengths of the sequences as attention sees them; their sum is the rows.</param>
+    /// <param name="mode">What the step does.</param>
+    public double Operations(IEnumerable<int> attended, StepMode mode)
+    {
+        double rows = 0, scores = 0;
+        foreach (int length in attended)
+        {
+            rows += length;
+            scores += mode == StepMode.Train ? 0.5 * length * (length + 1.0) : (double)length * length;
+        }
+        (double products, double attention) = mode == StepMode.Train ? (3, 3.5) : (1, 1);
+        return products * 2 * rows * LinearParameters + attention * 4 * Width * Layers * scores;
+    }
+}
