@@ -21,8 +21,8 @@ internal static class TrainingReport
     private static string Page(RunFolder folder)
     {
         RunConfig config = RunConfig.Load(folder.Config);
-        JsonNode data = JsonNode.Parse(File.ReadAllText(folder.Data))!;
-        JsonNode start = JsonNode.Parse(File.ReadAllText(folder.Environment))!.AsArray()[^1]!;
+        JsonNode data = RunEnvironment.Read(folder.Data);
+        JsonNode start = RunEnvironment.Read(folder.Environment).AsArray()[^1]!;
         List<JsonElement> steps = [.. File.ReadLines(folder.Metrics).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
         JsonElement[] evaluations = [.. steps.Where(step => step.TryGetProperty("val_loss", out _))];
         var page = new HtmlPage($"Training run {Path.GetFileName(Path.GetFullPath(folder.Path))}");
