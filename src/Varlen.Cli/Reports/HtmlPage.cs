@@ -19,6 +19,7 @@ internal sealed class HtmlPage(string title)
         .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.8rem;margin:0}.facts div{min-width:0}
         .facts dt{color:var(--soft);font-size:.85rem}.facts dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
         svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums}
+        @media(max-width:34rem){svg text{font-size:14px}}
         .grid{stroke:var(--rule)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.bar{fill:var(--s0)}
         .line.s0{stroke:var(--s0)}.line.s1{stroke:var(--s1)}.line.s2{stroke:var(--s2)}.dot.s0{fill:var(--s0)}.dot.s1{fill:var(--s1)}.dot.s2{fill:var(--s2)}
         .legend{margin:0 0 .3rem;color:var(--soft);font-size:.85rem}.key{display:inline-block;width:1.1em;height:.22em;margin:0 .4em .25em .8em}

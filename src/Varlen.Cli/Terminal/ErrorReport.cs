@@ -20,7 +20,7 @@ internal static class ErrorReport
             if (verbose) Console.Error.WriteLine(failure);
             if (json) JsonOutput.Write(Object(error));
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // Nobody can be told, as when an output is a file on the disk that is full; the code is what is left.
         }

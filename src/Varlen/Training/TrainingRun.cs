@@ -145,7 +145,8 @@ public sealed class TrainingRun : IDisposable
     {
         _last = _evaluator.Run(_store, Plan, _config.BatchTokens);
         if (double.IsFinite(_last.Loss) && !(_last.Loss >= _bestLoss)) (_bestStep, _bestLoss) = (step, _last.Loss);
-        string text = Sample();
+        // A model that predicts nothing finite has nothing to say; the steps that follow tell why.
+        string text = double.IsFinite(_last.Loss) ? Sample() : "";
         File.AppendAllText(_folder.Samples, string.Create(CultureInfo.InvariantCulture, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n"));
         _sampleBytes = new FileInfo(_folder.Samples).Length;
         _observer?.Sampled(step, text);

@@ -22,7 +22,8 @@ public sealed class TerminalTests : IDisposable
         CliResult result = Cli.Run(start);
         Assert.True(result.ExitCode == 0, result.Output);
         Assert.Equal(bar, result.Output.Contains("\e[K", StringComparison.Ordinal));
-        if (!bar) Assert.DoesNotContain('\e', result.Output);
+        // The runtime sets the keys' mode of the terminals that it knows.
+        if (!bar) Assert.DoesNotContain('\e', result.Output.Replace("\e[?1h\e=", "", StringComparison.Ordinal));
         Assert.Contains("30", result.Output, StringComparison.Ordinal);
     }
 

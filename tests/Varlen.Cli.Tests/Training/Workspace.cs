@@ -12,7 +12,7 @@ internal sealed class Workspace : IDisposable
     public Workspace()
     {
         Directory.CreateDirectory(this["texts"]);
-        for (int i = 0; i < 30; i++) _folder.Write($"texts/{i:D2}.txt", string.Concat(Enumerable.Repeat(i % 2 == 0 ? "to be or not to be, " : "that is the question. ", 2 + i * 7 % 11)));
+        for (int i = 0; i < 30; i++) _folder.Write($"texts/{i:D2}.txt", $"{i}: " + string.Concat(Enumerable.Repeat(i % 2 == 0 ? "to be or not to be, " : "that is the question. ", 2 + i * 7 % 11)));
         _folder.Write("tiny.json", """{"model_type":"gpt2","n_positions":32,"n_embd":16,"n_layer":1,"n_head":2,"resid_pdrop":0.1,"embd_pdrop":0.1,"attn_pdrop":0.1}""");
     }
 
