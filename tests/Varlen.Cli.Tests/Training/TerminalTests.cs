@@ -106,5 +106,6 @@ public sealed class TerminalTests : IDisposable
     public void Dispose() => _workspace.Dispose();
 
     private CliResult Shell(string[] args, string redirection) => Cli.Run(new ProcessStartInfo("/bin/sh",
-        ["-c", $"{string.Join(' ', args.Prepend(Cli.Program).Select(arg => $"'{arg}'"))} {redirection}"]) { WorkingDirectory = _workspace.Path });
+        ["-c", $"{string.Join(' ', args.Prepend(Cli.Program).Select(arg => $"'{arg}'"))} {redirection}"])
+    { WorkingDirectory = _workspace.Path });
 }
