@@ -11,6 +11,7 @@ internal sealed class RunCase : IDisposable
 {
     public const int Steps = 12, SaveEvery = 5, EvaluateEvery = 4;
     private readonly TemporaryFolder _folder = new();
+    private int _runs;
 
     public RunCase()
     {
@@ -25,8 +26,8 @@ internal sealed class RunCase : IDisposable
         {
             Data = [_folder["texts"]], Model = _folder["tiny.json"], BatchTokens = 48, MicroBatches = 2, Steps = Steps, SaveEvery = SaveEvery, EvaluateEvery = EvaluateEvery, LearningRate = 1e-2,
         };
-        Directory.CreateDirectory(_folder[name]);
-        var folder = new RunFolder(_folder[name]);
+        var folder = new RunFolder(_folder[$"{++_runs}-{name}"]);
+        Directory.CreateDirectory(folder.Path);
         RunPlanner.Prepare(folder, change?.Invoke(request) ?? request, Device.Cpu);
         return folder;
     }
@@ -64,6 +65,25 @@ internal sealed class RunCase : IDisposable
         => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(checkpoints.PathOf(step), file + ".safetensors"))));
 
     private static void Assert(bool holds) => Xunit.Assert.True(holds);
+}
+
+/// <summary>A run that nobody disturbed, trained once for all tests that compare with it.</summary>
+public sealed class StraightRun : IDisposable
+{
+    public StraightRun()
+    {
+        Folder = Case.Prepare("straight");
+        RunCase.Train(Folder);
+        Outcome = RunCase.Outcome(Folder);
+    }
+
+    internal RunCase Case { get; } = new();
+
+    internal RunFolder Folder { get; }
+
+    internal string[] Outcome { get; }
+
+    public void Dispose() => Case.Dispose();
 }
 
 /// <summary>Writes down what a run tells, and can stop it.</summary>

@@ -5,20 +5,8 @@ using Xunit;
 namespace Varlen.Tests.Training;
 
 /// <summary>A run that was stopped, or lost its newest states, ends with the bits of one that never stopped.</summary>
-public sealed class TrainingRunResumeTests : IDisposable
+public sealed class TrainingRunResumeTests(StraightRun straight) : IClassFixture<StraightRun>
 {
-    private readonly RunCase _case = new();
-    private readonly RunFolder _straight;
-    private readonly string[] _expected;
-
-    public TrainingRunResumeTests()
-    {
-        _straight = _case.Prepare("straight");
-        RunResult result = RunCase.Train(_straight);
-        Assert.True(result.Finished);
-        _expected = RunCase.Outcome(_straight);
-    }
-
     /// <summary>After the first step, within an epoch, at and beside an evaluation (4) and a save (5), and before the last step.</summary>
     [Theory]
     [InlineData(1)]
@@ -30,7 +18,7 @@ public sealed class TrainingRunResumeTests : IDisposable
     [InlineData(2, 4, 5, 9)]
     public void StoppedAndResumedEqualsUndisturbed(params int[] stops)
     {
-        RunFolder folder = _case.Prepare("stopped");
+        RunFolder folder = straight.Case.Prepare("stopped");
         foreach (int stop in stops)
         {
             RunResult stopped = RunCase.Train(folder, stopAfter: stop);
@@ -38,20 +26,20 @@ public sealed class TrainingRunResumeTests : IDisposable
         }
         RunResult result = RunCase.Train(folder);
         Assert.True(result.Finished);
-        Assert.Equal(_expected, RunCase.Outcome(folder));
+        Assert.Equal(straight.Outcome, RunCase.Outcome(folder));
     }
 
     [Fact]
     public void CancelledInTheMiddleItEndsTheStepAndSaves()
     {
-        RunFolder folder = _case.Prepare("cancelled");
+        RunFolder folder = straight.Case.Prepare("cancelled");
         Recorder? observer = null;
         observer = new Recorder { OnStep = step => { if (step == 7) observer!.Stop.Cancel(); } };
         RunResult stopped = RunCase.Train(folder, observer);
         Assert.Equal((7, false), (stopped.Step, stopped.Finished));
         Assert.Equal(7, observer.Saves[^1]);
         RunCase.Train(folder);
-        Assert.Equal(_expected, RunCase.Outcome(folder));
+        Assert.Equal(straight.Outcome, RunCase.Outcome(folder));
     }
 
     /// <summary>What a killed process leaves: metrics and samples of steps after the checkpoint, the last line torn.</summary>
@@ -61,7 +49,7 @@ public sealed class TrainingRunResumeTests : IDisposable
     [InlineData(12)]
     public void LinesAfterTheCheckpointAreCutBack(int killedAt)
     {
-        RunFolder folder = _case.Prepare("killed");
+        RunFolder folder = straight.Case.Prepare("killed");
         var death = new InvalidOperationException("killed");
         Assert.Same(death, Assert.Throws<InvalidOperationException>(() => RunCase.Train(folder, new Recorder { OnStep = step => { if (step == killedAt) throw death; } })));
         File.AppendAllText(folder.Metrics, """{"step":""");
@@ -69,13 +57,13 @@ public sealed class TrainingRunResumeTests : IDisposable
         var observer = new Recorder();
         RunCase.Train(folder, observer);
         Assert.InRange(observer.Steps[0], 2, killedAt);
-        Assert.Equal(_expected, RunCase.Outcome(folder));
+        Assert.Equal(straight.Outcome, RunCase.Outcome(folder));
     }
 
     [Fact]
     public void ADamagedNewestCheckpointFallsBackWithAWarningAndEndsWithTheSameBits()
     {
-        RunFolder folder = _case.Prepare("damaged");
+        RunFolder folder = straight.Case.Prepare("damaged");
         RunCase.Train(folder, stopAfter: 9);
         var checkpoints = new CheckpointFolder(folder.Checkpoints);
         long before = checkpoints.List()[^2];
@@ -89,20 +77,20 @@ public sealed class TrainingRunResumeTests : IDisposable
         string warning = Assert.Single(observer.Warnings);
         Assert.Contains("optimizer.safetensors", warning, StringComparison.Ordinal);
         Assert.Equal(before + 1, observer.Steps[0]);
-        Assert.Equal(_expected, RunCase.Outcome(folder));
+        Assert.Equal(straight.Outcome, RunCase.Outcome(folder));
     }
 
     [Fact]
     public void AFinishedRunTrainsNothingMore()
     {
         var observer = new Recorder();
-        RunResult result = RunCase.Train(_straight, observer);
+        RunResult result = RunCase.Train(straight.Folder, observer);
         Assert.True(result.Finished);
         Assert.NotNull(result.Last);
         Assert.Empty(observer.Steps);
         Assert.Empty(observer.Saves);
         Assert.Empty(observer.Warnings);
-        Assert.Equal(_expected, RunCase.Outcome(_straight));
+        Assert.Equal(straight.Outcome, RunCase.Outcome(straight.Folder));
     }
 
     [Fact]
@@ -111,18 +99,16 @@ public sealed class TrainingRunResumeTests : IDisposable
         int threads = Device.CpuThreads;
         try
         {
-            RunFolder folder = _case.Prepare("threads");
+            RunFolder folder = straight.Case.Prepare("threads");
             Device.CpuThreads = 1;
             RunCase.Train(folder, stopAfter: 5);
             Device.CpuThreads = 3;
             RunCase.Train(folder);
-            Assert.Equal(_expected, RunCase.Outcome(folder));
+            Assert.Equal(straight.Outcome, RunCase.Outcome(folder));
         }
         finally
         {
             Device.CpuThreads = threads;
         }
     }
-
-    public void Dispose() => _case.Dispose();
 }
