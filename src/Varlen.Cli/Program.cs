@@ -7,6 +7,7 @@ bool Has(string option) => args.TakeWhile(arg => arg != "--").Contains(option);
 
 try
 {
+    StandardStreams.Fill();
     var root = new RootCommand("""
         Variable-length attention and padding-free Transformer training.
 

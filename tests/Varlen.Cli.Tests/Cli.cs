@@ -20,6 +20,15 @@ internal sealed record CliResult(int ExitCode, string Output, string Error)
         return root;
     }
 
+    /// <summary>Asserts a failure after other output: its code, its message, and the texts that the message must contain.</summary>
+    public void AssertEnds(int code, string what, params string[] contains)
+    {
+        Assert.True(ExitCode == code, $"expected exit {code}, got {ExitCode}: {Error}");
+        int start = Error.LastIndexOf("error: ", StringComparison.Ordinal);
+        Assert.True(start == 0 || (start > 0 && Error[start - 1] == '\n'), Error);
+        (this with { Error = Error[start..] }).AssertFails(code, what, contains);
+    }
+
     /// <summary>Asserts a failure: its code, its message, and the texts that the message must contain.</summary>
     public void AssertFails(int code, string what, params string[] contains)
     {
@@ -34,18 +43,19 @@ internal sealed record CliResult(int ExitCode, string Output, string Error)
 /// <summary>Runs the real program, as built beside the tests, as a process of its own.</summary>
 internal static class Cli
 {
-    private static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Varlen.Cli.exe" : "Varlen.Cli");
+    /// <summary>The executable.</summary>
+    public static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Varlen.Cli.exe" : "Varlen.Cli");
 
     /// <summary>Runs it to its end, with nothing on the standard input.</summary>
     public static CliResult Run(params string[] args) => RunIn(Environment.CurrentDirectory, args);
 
     /// <summary>As <see cref="Run"/>, in a folder.</summary>
-    public static CliResult RunIn(string folder, params string[] args)
+    public static CliResult RunIn(string folder, params string[] args) => Run(new ProcessStartInfo(Program, args) { WorkingDirectory = folder });
+
+    /// <summary>Runs any program to its end.</summary>
+    public static CliResult Run(ProcessStartInfo start)
     {
-        var start = new ProcessStartInfo(Program, args)
-        {
-            WorkingDirectory = folder, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true,
-        };
+        (start.RedirectStandardInput, start.RedirectStandardOutput, start.RedirectStandardError) = (true, true, true);
         using Process process = Process.Start(start)!;
         process.StandardInput.Close();
         Task<string> error = process.StandardError.ReadToEndAsync();

@@ -57,6 +57,10 @@ internal static class EvaluateCommand
             }
             return (int)ExitCode.Done;
         }
+        catch (OperationCanceledException e)
+        {
+            throw signals.Stopped(e);
+        }
         finally
         {
             File.Delete(temporary);

@@ -36,22 +36,26 @@ internal static class TrainCommand
         Device device = parse.GetValue(DeviceOption).Open();
         var folder = new RunFolder(resumed ?? output ?? Path.Combine("runs", DateTime.Now.ToString("yyyy-MM-dd-HHmmss", CultureInfo.InvariantCulture)));
         if (resumed is not null && !folder.Exists) throw new CommandException(ExitCode.InputUnreadable, "there is no run to resume", resumed, $"it holds no {Path.GetFileName(folder.Config)}", "give the folder of a run that was started");
-        if (resumed is null && folder.Exists) throw new CommandException(ExitCode.OutputUnwritable, "the folder holds a run already", folder.Path, "a new run would overwrite it", $"go on with it by --resume {folder.Path}, or choose another --out");
+        var before = new NewFolder(folder.Path);
         OutputFile.CreateFolder(folder.Path);
         using RunLock runLock = RunLock.Acquire(folder.Path);
+        using NewFolder preparation = before;
+        if (resumed is not null) preparation.Keep();
+        if (resumed is null && folder.Exists) throw new CommandException(ExitCode.OutputUnwritable, "the folder holds a run already", folder.Path, "a new run would overwrite it", $"go on with it by --resume {folder.Path}, or choose another --out");
         using var signals = new StopSignals("stopping after this step and saving; once more to leave at once");
         Console.Error.WriteLine($"Varlen {MachineInfo.Version.Split('+')[0]} · {System.Runtime.InteropServices.RuntimeInformation.FrameworkDescription} · {device} with {Device.CpuThreads} threads, {MachineInfo.VectorBits}-bit vectors");
-        if (resumed is null) PlanPage.Print(Plan(parse, folder, device, signals.Token), folder);
+        if (resumed is null) PlanPage.Print(Plan(parse, folder, device, signals), folder);
         else Verify(parse, folder, data);
+        preparation.Keep();
         RunEnvironment.AddStart(folder, device);
         return Train(parse, folder, device, signals);
     }
 
-    private static PlannedRun Plan(ParseResult parse, RunFolder folder, Device device, CancellationToken cancellationToken)
+    private static PlannedRun Plan(ParseResult parse, RunFolder folder, Device device, StopSignals signals)
     {
         try
         {
-            PlannedRun planned = RunPlanner.Prepare(folder, TrainOptions.Request(parse), device, cancellationToken: cancellationToken);
+            PlannedRun planned = RunPlanner.Prepare(folder, TrainOptions.Request(parse), device, cancellationToken: signals.Token);
             RunEnvironment.WriteData(folder, planned.Corpus, planned.Plan, [planned.Packing]);
             return planned;
         }
@@ -59,14 +63,42 @@ internal static class TrainCommand
         {
             throw CommandException.Usage(e.Message);
         }
+        catch (OperationCanceledException e)
+        {
+            throw signals.Stopped(e);
+        }
     }
 
     private static void Verify(ParseResult parse, RunFolder folder, string[] data)
     {
-        RunConfig config = RunConfig.Load(folder.Config);
+        RunConfig config = LoadConfig(folder);
         TrainOptions.RequireSame(parse, config);
         if (data.Length > 0) RunData.RequireSame(folder, data);
         Console.Error.WriteLine($"Resume     {folder.Path}");
+    }
+
+    private static RunConfig LoadConfig(RunFolder folder)
+    {
+        try
+        {
+            return RunConfig.Load(folder.Config);
+        }
+        catch (FormatException e)
+        {
+            throw new CommandException(ExitCode.Configuration, "the run's settings cannot be read", folder.Config, e.Message, "restore the file from a copy of the folder, or start a new run", e);
+        }
+    }
+
+    private static TrainingRun Open(RunFolder folder, Device device, TrainView view)
+    {
+        try
+        {
+            return new TrainingRun(folder, device, view);
+        }
+        catch (ArgumentException e)
+        {
+            throw new CommandException(ExitCode.Configuration, "the run cannot go on", folder.Path, e.Message, "its checkpoint belongs to other settings or data: restore those, or start a new run", e);
+        }
     }
 
     private static int Train(ParseResult parse, RunFolder folder, Device device, StopSignals signals)
@@ -74,8 +106,18 @@ internal static class TrainCommand
         RunConfig config = RunConfig.Load(folder.Config);
         int end = Math.Min(parse.GetValue(StopAfter) ?? config.Training.Steps, config.Training.Steps);
         using var view = new TrainView(end, config.Training.Steps);
-        using var run = new TrainingRun(folder, device, view);
-        RunResult result = run.Run(parse.GetValue(StopAfter), signals.Token);
+        using TrainingRun run = Open(folder, device, view);
+        RunResult result;
+        try
+        {
+            result = run.Run(parse.GetValue(StopAfter), signals.Token);
+        }
+        catch (TrainingDivergedException)
+        {
+            // It shows how it came to that.
+            TrainingReport.Write(folder);
+            throw;
+        }
         view.Dispose();
         if (result.Finished) RunExport.Write(folder, run, result);
         TrainingReport.Write(folder);

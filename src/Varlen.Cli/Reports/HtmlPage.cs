@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using Varlen.Cli.Terminal;
 
 namespace Varlen.Cli.Reports;
 
@@ -18,6 +19,7 @@ internal sealed class HtmlPage(string title)
         .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.8rem;margin:0}.facts div{min-width:0}
         .facts dt{color:var(--soft);font-size:.85rem}.facts dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
         svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums}
+        @media(max-width:34rem){svg text{font-size:14px}}
         .grid{stroke:var(--rule)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.bar{fill:var(--s0)}
         .line.s0{stroke:var(--s0)}.line.s1{stroke:var(--s1)}.line.s2{stroke:var(--s2)}.dot.s0{fill:var(--s0)}.dot.s1{fill:var(--s1)}.dot.s2{fill:var(--s2)}
         .legend{margin:0 0 .3rem;color:var(--soft);font-size:.85rem}.key{display:inline-block;width:1.1em;height:.22em;margin:0 .4em .25em .8em}
@@ -35,18 +37,18 @@ internal sealed class HtmlPage(string title)
     /// <param name="html">Its content.</param>
     /// <param name="wide">Whether it takes the whole width.</param>
     public void Section(string heading, string html, bool wide = false)
-        => _body.Append($"<section{(wide ? " class=\"wide\"" : "")}><h2>{WebUtility.HtmlEncode(heading)}</h2>{html}</section>\n");
+        => _body.Append($"<section{(wide ? " class=\"wide\"" : "")}><h2>{Encode(heading)}</h2>{html}</section>\n");
 
     /// <summary>Large figures with their names.</summary>
     public static string Facts(params IEnumerable<(string Name, string Value)> facts)
-        => $"""<dl class="facts">{string.Concat(facts.Select(fact => $"<div><dt>{WebUtility.HtmlEncode(fact.Name)}</dt><dd>{WebUtility.HtmlEncode(fact.Value)}</dd></div>"))}</dl>""";
+        => $"""<dl class="facts">{string.Concat(facts.Select(fact => $"<div><dt>{Encode(fact.Name)}</dt><dd>{Encode(fact.Value)}</dd></div>"))}</dl>""";
 
     /// <summary>A table of plain text.</summary>
     public static string Table(IEnumerable<string> headings, IEnumerable<IEnumerable<string>> rows)
         => $"<table><tr>{Cells("th", headings)}</tr>{string.Concat(rows.Select(row => $"<tr>{Cells("td", row)}</tr>"))}</table>";
 
     /// <summary>Text as it is.</summary>
-    public static string Preformatted(string text) => $"<pre>{WebUtility.HtmlEncode(text)}</pre>";
+    public static string Preformatted(string text) => $"<pre>{Encode(text)}</pre>";
 
     /// <summary>The whole page.</summary>
     /// <param name="lead">A line below the title.</param>
@@ -54,11 +56,13 @@ internal sealed class HtmlPage(string title)
         <!doctype html>
         <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
         <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-        <title>{WebUtility.HtmlEncode(title)}</title><style>{Style}</style></head>
-        <body><h1>{WebUtility.HtmlEncode(title)}</h1><p class="lead">{WebUtility.HtmlEncode(lead)}</p><main>
+        <title>{Encode(title)}</title><style>{Style}</style></head>
+        <body><h1>{Encode(title)}</h1><p class="lead">{Encode(lead)}</p><main>
         {_body}</main></body></html>
 
         """;
 
-    private static string Cells(string tag, IEnumerable<string> cells) => string.Concat(cells.Select(cell => $"<{tag}>{WebUtility.HtmlEncode(cell)}</{tag}>"));
+    private static string Cells(string tag, IEnumerable<string> cells) => string.Concat(cells.Select(cell => $"<{tag}>{Encode(cell)}</{tag}>"));
+
+    private static string Encode(string text) => WebUtility.HtmlEncode(Printable.Text(text, lines: true));
 }

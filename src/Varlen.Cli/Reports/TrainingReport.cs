@@ -21,8 +21,8 @@ internal static class TrainingReport
     private static string Page(RunFolder folder)
     {
         RunConfig config = RunConfig.Load(folder.Config);
-        JsonNode data = JsonNode.Parse(File.ReadAllText(folder.Data))!;
-        JsonNode start = JsonNode.Parse(File.ReadAllText(folder.Environment))!.AsArray()[^1]!;
+        JsonNode data = RunEnvironment.Read(folder.Data);
+        JsonNode start = RunEnvironment.Read(folder.Environment).AsArray()[^1]!;
         List<JsonElement> steps = [.. File.ReadLines(folder.Metrics).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
         JsonElement[] evaluations = [.. steps.Where(step => step.TryGetProperty("val_loss", out _))];
         var page = new HtmlPage($"Training run {Path.GetFileName(Path.GetFullPath(folder.Path))}");
@@ -60,8 +60,9 @@ internal static class TrainingReport
         yield return ("bits a byte", Value(best, "bits_per_byte").ToString("F3", CultureInfo.InvariantCulture));
     }
 
-    private static string Ledger(JsonNode ledger) => HtmlPage.Table(["tokens", "read", "trained in an epoch", "held out", "ends of documents", "dropped"],
-        new[] { "inputs", "targets" }.Select(side => (IEnumerable<string>)[side, .. new[] { "read", "trained", "held_out", "ends", "dropped" }.Select(key => ((long)ledger[side]![key]!).ToString("N0", CultureInfo.InvariantCulture))]));
+    private static string Ledger(JsonNode ledger) => HtmlPage.Table(["tokens", "inputs", "targets"],
+        new[] { ("read", "read"), ("trained in an epoch", "trained"), ("held out", "held_out"), ("ends of documents", "ends"), ("dropped", "dropped") }
+            .Select(row => (IEnumerable<string>)[row.Item1, .. new[] { "inputs", "targets" }.Select(side => ((long)ledger[side]![row.Item2]!).ToString("N0", CultureInfo.InvariantCulture))]));
 
     private static string LastSamples(string samples)
     {

@@ -14,9 +14,16 @@ internal static class ErrorReport
     public static int Write(Exception failure, bool json, bool verbose)
     {
         CommandException error = Describe(failure);
-        Console.Error.Write(Text(error));
-        if (verbose) Console.Error.WriteLine(failure);
-        if (json) JsonOutput.Write(Object(error));
+        try
+        {
+            Console.Error.Write(Text(error));
+            if (verbose) Console.Error.WriteLine(failure);
+            if (json) JsonOutput.Write(Object(error));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Nobody can be told, as when an output is a file on the disk that is full; the code is what is left.
+        }
         return (int)error.Code;
     }
 
@@ -34,7 +41,7 @@ internal static class ErrorReport
 
     internal static string Text(CommandException error)
     {
-        var text = new StringBuilder($"error: {error.Message}\n");
+        var text = new StringBuilder($"error: {Printable.Text(error.Message)}\n");
         Line("where", error.Where);
         Line("why", error.Why);
         Line("fix", error.Fix);
@@ -43,7 +50,7 @@ internal static class ErrorReport
 
         void Line(string name, string? value)
         {
-            if (value is not null) text.Append("  ").Append(name.PadRight(7)).Append(value.ReplaceLineEndings("\n         ")).Append('\n');
+            if (value is not null) text.Append("  ").Append(name.PadRight(7)).Append(Printable.Text(value.ReplaceLineEndings("\n         "), lines: true)).Append('\n');
         }
     }
 

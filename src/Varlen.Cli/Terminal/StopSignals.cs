@@ -31,6 +31,9 @@ internal sealed class StopSignals : IDisposable
     /// <summary>How the process is to end after a signal; null before one.</summary>
     public ExitCode? Code { get; private set; }
 
+    /// <summary>The end of work that has no state to save.</summary>
+    public CommandException Stopped(OperationCanceledException cause) => new(Code ?? ExitCode.Interrupted, "stopped before the work was done", cause: cause);
+
     /// <inheritdoc/>
     public void Dispose()
     {

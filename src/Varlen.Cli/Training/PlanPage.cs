@@ -18,10 +18,10 @@ internal static class PlanPage
         Line("Data", $"{corpus.Files.Count} files · {corpus.Documents} documents · {Quantity.Bytes(corpus.Bytes)} · median {lengths.Median} tokens, longest {lengths.Longest}");
         if (corpus.EmptyDocuments > 0) Line("", $"{corpus.EmptyDocuments} empty files or records were passed over");
         if (corpus.OtherFiles > 0) Line("", $"{corpus.OtherFiles} files of other kinds were passed over");
-        foreach (SkippedFile skipped in corpus.Skipped.Take(MostNamed)) Line("", $"skipped {Printable.Text(skipped.Path)}: {skipped.Reason}");
+        foreach (SkippedFile skipped in corpus.Skipped.Take(MostNamed)) Line("", $"skipped {skipped.Path}: {skipped.Reason}");
         if (corpus.Skipped.Count > MostNamed) Line("", $"... and {corpus.Skipped.Count - MostNamed} more, see data.json");
-        if (corpus.BadLineCount > 0) Line("", $"{corpus.BadLineCount} bad lines were left out; the first is {Printable.Text(corpus.BadLines[0].ToString())}");
-        Line("Tokenizer", config.Tokenizer == "byte" ? "bytes; --tokenizer bpe:4096 would train one" : Printable.Text(config.Tokenizer));
+        if (corpus.BadLineCount > 0) Line("", $"{corpus.BadLineCount} bad lines were left out; the first is {corpus.BadLines[0].ToString()}");
+        Line("Tokenizer", config.Tokenizer == "byte" ? "bytes; --tokenizer bpe:4096 would train one" : config.Tokenizer);
         Line("Split", $"training {Quantity.Short(plan.TrainingTokens)} tokens in {plan.Training.Length} sequences · held out {Quantity.Short(plan.HeldOutTokens)} · dropped {plan.Ledger.Inputs.Dropped.Values.Sum()}");
         Line("Packing", string.Create(CultureInfo.InvariantCulture,
             $"{PackingOption.Name(packing.Policy)}, up to {config.BatchTokens} tokens: {packing.Batches} batches, {packing.Fill:P1} full · padded to the longest they would cost {packing.ToLongest.Tokens:F2} times the tokens"));
@@ -44,5 +44,5 @@ internal static class PlanPage
         Line("Next", result.Finished ? $"varlen generate {folder.Path} --prompt \"Once upon a time\"" : $"varlen train --resume {folder.Path}");
     }
 
-    private static void Line(string name, string text) => Console.Error.WriteLine($"{name,-10} {text}");
+    private static void Line(string name, string text) => Console.Error.WriteLine($"{name,-10} {Printable.Text(text)}");
 }

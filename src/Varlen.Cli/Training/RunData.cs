@@ -9,19 +9,22 @@ namespace Varlen.Cli.Training;
 /// <summary>Whether data named for a resumed run is the run's.</summary>
 internal static class RunData
 {
-    /// <summary>Compares files by their hashes.</summary>
+    /// <summary>Compares files by their hashes, wherever they lie now. Those that hold no text do not count, as when the run was started.</summary>
     /// <exception cref="CommandException">A file is missing, new or different.</exception>
     public static void RequireSame(RunFolder folder, string[] paths)
     {
-        Dictionary<string, string> known = JsonNode.Parse(File.ReadAllText(folder.Data))!["files"]!.AsArray()
-            .ToDictionary(file => Path.GetFullPath((string)file!["path"]!), file => (string)file!["sha256"]!);
-        foreach (string path in TextCorpus.Files(paths).Select(Path.GetFullPath))
+        JsonNode data = RunEnvironment.Read(folder.Data);
+        List<(string Path, string Hash)> known = [.. data["files"]!.AsArray().Select(file => ((string)file!["path"]!, (string)file["sha256"]!))];
+        HashSet<string> skipped = [.. data["skipped"]!.AsArray().Select(file => Path.GetFullPath((string)file!["path"]!))];
+        foreach (string path in TextCorpus.Files(paths).Where(path => !skipped.Contains(Path.GetFullPath(path)) && TextCorpus.Size([path]) > 0))
         {
-            if (!known.Remove(path, out string? hash)) throw Differs(path, "the run was started without it");
             using FileStream stream = File.OpenRead(path);
-            if (!string.Equals(Convert.ToHexStringLower(SHA256.HashData(stream)), hash, StringComparison.Ordinal)) throw Differs(path, "it has changed since the run was started");
+            string hash = Convert.ToHexStringLower(SHA256.HashData(stream));
+            int index = known.FindIndex(file => file.Hash == hash);
+            if (index < 0) throw Differs(path, known.Any(file => Path.GetFullPath(file.Path) == Path.GetFullPath(path)) ? "it has changed since the run was started" : "the run was started without it");
+            known.RemoveAt(index);
         }
-        if (known.Count > 0) throw Differs(known.Keys.First(), "the run was started with it");
+        if (known.Count > 0) throw Differs(known[0].Path, "the run was started with it");
     }
 
     private static CommandException Differs(string path, string why)

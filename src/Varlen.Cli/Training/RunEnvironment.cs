@@ -14,7 +14,7 @@ internal static class RunEnvironment
     /// <summary>Adds a start to environment.json. No variable of the environment is written: they hold secrets.</summary>
     public static void AddStart(RunFolder folder, Device device)
     {
-        JsonArray starts = File.Exists(folder.Environment) && JsonNode.Parse(File.ReadAllText(folder.Environment)) is JsonArray known ? known : [];
+        JsonArray starts = File.Exists(folder.Environment) && Read(folder.Environment) is JsonArray known ? known : [];
         starts.Add(new JsonObject
         {
             ["time"] = DateTime.UtcNow.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture),
@@ -27,12 +27,12 @@ internal static class RunEnvironment
             ["threads"] = Device.CpuThreads,
             ["command"] = new JsonArray([.. Environment.GetCommandLineArgs().Skip(1).Select(arg => JsonValue.Create(arg))]),
         });
-        File.WriteAllText(folder.Environment, starts.ToJsonString(Readable) + "\n");
+        Write(folder.Environment, starts);
     }
 
     /// <summary>Writes data.json.</summary>
     public static void WriteData(RunFolder folder, CorpusSummary corpus, SequencePlan plan, IEnumerable<PackingReport> packings)
-        => File.WriteAllText(folder.Data, new JsonObject
+        => Write(folder.Data, new JsonObject
         {
             ["files"] = new JsonArray([.. corpus.Files.Select(file => new JsonObject { ["path"] = file.Path, ["bytes"] = file.Bytes, ["documents"] = file.Documents, ["sha256"] = file.Sha256 })]),
             ["skipped"] = new JsonArray([.. corpus.Skipped.Select(file => new JsonObject { ["path"] = file.Path, ["reason"] = file.Reason })]),
@@ -43,7 +43,29 @@ internal static class RunEnvironment
             ["lengths"] = Lengths(corpus.Lengths),
             ["ledger"] = new JsonObject { ["inputs"] = Count(plan.Ledger.Inputs), ["targets"] = Count(plan.Ledger.Targets) },
             ["packing"] = new JsonArray([.. packings.Select(Packing)]),
-        }.ToJsonString(Readable) + "\n");
+        });
+
+    /// <summary>Reads a file that this class wrote.</summary>
+    /// <exception cref="CommandException">It is missing, or something else has written to it.</exception>
+    public static JsonNode Read(string path)
+    {
+        try
+        {
+            return JsonNode.Parse(File.ReadAllText(path)) ?? throw new System.Text.Json.JsonException("it holds null");
+        }
+        catch (System.Text.Json.JsonException e)
+        {
+            throw new CommandException(ExitCode.Configuration, "a file of the run folder is damaged", path, e.Message, "restore it from a copy of the folder", e);
+        }
+    }
+
+    // Replaced whole: a process that is killed meanwhile leaves the old file or the new one.
+    private static void Write(string path, JsonNode value)
+    {
+        string temporary = path + ".tmp";
+        File.WriteAllText(temporary, value.ToJsonString(Readable) + "\n");
+        File.Move(temporary, path, overwrite: true);
+    }
 
     /// <summary>A histogram of lengths as JSON.</summary>
     public static JsonObject Lengths(LengthHistogram lengths) => new()

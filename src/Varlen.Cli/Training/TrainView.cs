@@ -60,7 +60,7 @@ internal sealed class TrainView : ITrainingObserver, IDisposable
     public void Sampled(int step, string text) => LastSample = Printable.Text(text, lines: true);
 
     /// <inheritdoc/>
-    public void Warned(string message) => Line($"warning: {message}");
+    public void Warned(string message) => Line($"warning: {Printable.Text(message)}");
 
     /// <inheritdoc/>
     public void Dispose() => _bar?.Clear();

@@ -25,7 +25,13 @@ internal sealed class ModelConfigFile
     public static ModelConfigFile Open(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        var file = new ModelConfigFile(Path.Combine(folder, Name));
+        return OpenFile(Path.Combine(folder, Name));
+    }
+
+    /// <inheritdoc cref="Open"/>
+    public static ModelConfigFile OpenFile(string path)
+    {
+        var file = new ModelConfigFile(path);
         if (!File.Exists(file._path)) throw new FileNotFoundException($"{file._path} is missing; a model's folder holds config.json and model.safetensors", file._path);
         byte[] bytes;
         using (FileStream stream = File.OpenRead(file._path))

@@ -46,6 +46,9 @@ public sealed record RunConfig
     /// <summary>How to learn.</summary>
     public required TrainerOptions Training { get; init; }
 
+    /// <summary>The model that was asked for, in the words of <see cref="RunRequest.Model"/>.</summary>
+    public string Model { get; init; } = "auto";
+
     /// <summary>Folder of the pretrained model that training began from; null when it began from random weights.</summary>
     public string? Pretrained { get; init; }
 

@@ -71,7 +71,7 @@ public static class RunPlanner
         var config = new RunConfig
         {
             Data = request.Data, TextField = request.Reading.TextField, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
-            Precision = request.Precision ?? DType.Float32, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Pretrained = pretrained,
+            Precision = request.Precision ?? DType.Float32, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Model = request.Model, Pretrained = pretrained is null ? null : Path.GetFullPath(pretrained),
             Training = new TrainerOptions
             {
                 Steps = steps, MicroBatches = request.MicroBatches, LearningRate = rate, FinalLearningRate = rate / 20, WarmupSteps = request.WarmupSteps ?? Math.Min(100, Math.Max(1, steps / 20)),
@@ -104,14 +104,15 @@ public static class RunPlanner
             throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} ids and the model {pretrained} knows {known}; use the tokenizer that belongs to it");
         }
         int context = request.Context ?? (int)Math.Clamp(corpus.Lengths.Longest, 16, DefaultContext);
-        Gpt2Config config = request.Model switch
+        (Gpt2Config config, int? length) = request.Model switch
         {
-            "auto" or "tiny" => Gpt2Config.Tiny,
-            "small" => Gpt2Config.Small with { ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 },
+            "auto" or "tiny" => (Gpt2Config.Tiny, context),
+            "small" => (Gpt2Config.Small with { ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 }, Math.Max(context, 1024)),
+            _ when File.Exists(request.Model) => (Gpt2Config.Read(ModelConfigFile.OpenFile(request.Model)), (int?)null),
             _ => throw new ArgumentException($"there is no model '{request.Model}'; use auto, tiny, small, a config.json or a model's folder"),
         };
         return new Gpt2Model(
-            config with { VocabularySize = tokenizer.VocabularySize, MaxLength = Math.Max(context, request.Model == "small" ? 1024 : 0), BeginOfText = tokenizer.EndOfText, EndOfText = tokenizer.EndOfText }, (ulong)request.Seed);
+            config with { VocabularySize = tokenizer.VocabularySize, MaxLength = length ?? config.MaxLength, BeginOfText = tokenizer.EndOfText, EndOfText = tokenizer.EndOfText }, (ulong)request.Seed);
     }
 
     /// <summary>Floating-point operations a second of a matrix product that fits into the caches, measured for some hundredths of a second.</summary>

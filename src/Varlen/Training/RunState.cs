@@ -13,6 +13,10 @@ internal sealed record RunState
     public int BestStep { get; init; }
     /// <summary>Null before the first evaluation.</summary>
     public double? BestLoss { get; init; }
+    /// <summary>Null before the first evaluation, and when its loss is not finite: JSON has no such number.</summary>
+    public EvaluationResult? Last { get; init; }
+    /// <summary>Bytes of the samples' file: what follows belongs to steps that will be repeated.</summary>
+    public long SampleBytes { get; init; }
 }
 
 /// <summary>Sums over a run's steps.</summary>

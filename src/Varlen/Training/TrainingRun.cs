@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Varlen.Checkpoints;
 using Varlen.Data;
@@ -39,6 +40,7 @@ public sealed class TrainingRun : IDisposable
     private RunTotals _totals = new();
     private EvaluationResult? _last;
     private int _bestStep, _savedStep, _saveFailures;
+    private long _sampleBytes;
     private double? _bestLoss;
 
     /// <summary>Opens a run whose folder holds settings, tokenizer, tokens and the model's configuration, at its newest checkpoint that is whole.</summary>
@@ -69,7 +71,7 @@ public sealed class TrainingRun : IDisposable
         Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
         _trainer.Optimizer.LoadStateDict(checkpoint.ReadTensors(OptimizerFile));
         _trainer.Continue(state.Step, state.SkippedSteps, state.NotFiniteInARow);
-        (_totals, _bestStep, _bestLoss, _savedStep) = (state.Totals, state.BestStep, state.BestLoss, state.Step);
+        (_totals, _last, _bestStep, _bestLoss, _savedStep, _sampleBytes) = (state.Totals, state.Last, state.BestStep, state.BestLoss, state.Step, state.SampleBytes);
     }
 
     /// <summary>The settings.</summary>
@@ -95,6 +97,7 @@ public sealed class TrainingRun : IDisposable
     public RunResult Run(int? stopAfter = null, CancellationToken cancellationToken = default)
     {
         using var metrics = new MetricsLog(_folder.Path, Step);
+        CutSamples();
         int planned = _config.Training.Steps, end = Math.Min(stopAfter ?? planned, planned);
         while (Step < end && !cancellationToken.IsCancellationRequested)
         {
@@ -103,20 +106,30 @@ public sealed class TrainingRun : IDisposable
             EvaluationResult? evaluation = step.Step % _config.EvaluateEvery == 0 || step.Step == planned ? Evaluate(step.Step) : null;
             metrics.Write(step, _totals.Tokens, _totals.Seconds, evaluation);
             _observer?.Stepped(step, _totals, evaluation);
-            if (step.Step % _config.SaveEvery == 0 && step.Step != end) Save(mayFail: true);
+            // The best weights are always on the disk, so that what is exported at the end does not depend on where a run was stopped.
+            if ((step.Step % _config.SaveEvery == 0 || step.Step == _bestStep) && step.Step != end) Save(mayFail: true);
         }
         if (Step != _savedStep) Save(mayFail: false);
         return new RunResult(Step, Step >= planned, _totals, _last, _bestStep, _bestLoss, _trainer.SkippedSteps);
     }
 
-    /// <summary>Puts the weights of the best evaluation into the model, when their checkpoint is there and newer weights are worse. Training does not go on from them.</summary>
-    /// <exception cref="CheckpointFormatException">The checkpoint is damaged.</exception>
+    /// <summary>
+    /// Puts the weights of the best evaluation into the model, when newer weights are worse. Training does not go on from them. Without a sound
+    /// checkpoint of them there is a warning, and the model stays as it is.
+    /// </summary>
     public void RestoreBest()
     {
-        if (_bestStep == 0 || _bestStep == Step || !_checkpoints.List().Contains(_bestStep)) return;
-        using Checkpoint checkpoint = _checkpoints.Open(_bestStep);
-        using TensorScope scope = TensorScope.Begin();
-        Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
+        if (_bestStep == 0 || _bestStep == Step) return;
+        try
+        {
+            using Checkpoint checkpoint = _checkpoints.Open(_bestStep);
+            using TensorScope scope = TensorScope.Begin();
+            Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));
+        }
+        catch (CheckpointFormatException e)
+        {
+            _observer?.Warned($"the model of step {Step} is used in place of the best one, of step {_bestStep}: {e.Message}");
+        }
     }
 
     /// <inheritdoc/>
@@ -132,8 +145,10 @@ public sealed class TrainingRun : IDisposable
     {
         _last = _evaluator.Run(_store, Plan, _config.BatchTokens);
         if (double.IsFinite(_last.Loss) && !(_last.Loss >= _bestLoss)) (_bestStep, _bestLoss) = (step, _last.Loss);
-        string text = Sample();
-        File.AppendAllText(_folder.Samples, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n");
+        // A model that predicts nothing finite has nothing to say; the steps that follow tell why.
+        string text = double.IsFinite(_last.Loss) ? Sample() : "";
+        File.AppendAllText(_folder.Samples, string.Create(CultureInfo.InvariantCulture, $"--- step {step}, validation loss {_last.Loss:F4}\n{text}\n\n"));
+        _sampleBytes = new FileInfo(_folder.Samples).Length;
         _observer?.Sampled(step, text);
         return _last;
     }
@@ -145,6 +160,7 @@ public sealed class TrainingRun : IDisposable
         var state = new RunState
         {
             Step = step, SkippedSteps = _trainer.SkippedSteps, NotFiniteInARow = _trainer.NotFiniteInARow, Loader = _loader.Position, Totals = _totals, BestStep = _bestStep, BestLoss = _bestLoss,
+            Last = _last is { } last && double.IsFinite(last.Loss) ? last : null, SampleBytes = _sampleBytes,
         };
         try
         {
@@ -161,6 +177,13 @@ public sealed class TrainingRun : IDisposable
         {
             _observer?.Warned($"the state of step {step} was not saved, training goes on: {e.Message}");
         }
+    }
+
+    private void CutSamples()
+    {
+        if (!File.Exists(_folder.Samples)) return;
+        using FileStream samples = File.OpenWrite(_folder.Samples);
+        if (samples.Length > _sampleBytes) samples.SetLength(_sampleBytes);
     }
 
     private string Sample()
