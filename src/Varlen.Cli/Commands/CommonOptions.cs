@@ -25,7 +25,7 @@ internal static class CommonOptions
         ("float64", DType.Float64), ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
 
     /// <summary>--device.</summary>
-    public static Option<DeviceChoice> DeviceName() => OptionParsers.Make("--device", "cpu|cuda[:n]", "Where to compute; cpu by default.", DeviceChoice.Parse);
+    public static Option<DeviceChoice> DeviceName() => OptionParsers.Make("--device", "auto|cpu|cuda[:n]", "Where to compute; cpu by default.", DeviceChoice.Parse);
 
     /// <summary>Applies --threads.</summary>
     public static void UseThreads(int? threads)

@@ -15,8 +15,8 @@ internal static class InspectCommand
 
     private static readonly Argument<string[]> Data = new("DATA") { Description = "Text files, jsonl files, or folders.", Arity = ArgumentArity.OneOrMore };
     private static readonly Option<string?> TokenizerPath = new("--tokenizer") { Description = "byte (by default) or a tokenizer.json.", HelpName = "TOKENIZER" };
-    private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut. 256 by default.");
-    private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 4096 by default.");
+    private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut. 128 by default.");
+    private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 1024 by default.");
 
     public static Command Create()
     {
@@ -28,7 +28,7 @@ internal static class InspectCommand
 
     private static int Run(ParseResult parse)
     {
-        int context = parse.GetValue(Context) ?? 256, batchTokens = parse.GetValue(BatchTokens) ?? Math.Max(4096, context);
+        int context = parse.GetValue(Context) ?? 128, batchTokens = parse.GetValue(BatchTokens) ?? Math.Max(1024, context);
         if (context > batchTokens) throw CommandException.Usage($"--context {context} is more than --batch-tokens {batchTokens}", "a sequence must fit into a batch", "lower the context or raise the batch");
         Tokenizer tokenizer = parse.GetValue(TokenizerPath) is { } path && path != "byte" ? Tokenizer.Load(path) : new ByteTokenizer();
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");

@@ -64,6 +64,12 @@ internal sealed class CorpusFiles
             Skipped.Add(new(path, "the folder was read before, by another path"));
             return;
         }
+        // Training below one's texts must not learn from its own reports and samples the next time.
+        if (relative.Length > 0 && File.Exists(Path.Combine(path, "config.json")) && File.Exists(Path.Combine(path, "tokens.bin")))
+        {
+            Skipped.Add(new(path, "it is the folder of a training run"));
+            return;
+        }
         string[] entries = Directory.GetFileSystemEntries(path);
         Array.Sort(entries, StringComparer.Ordinal);
         foreach (string entry in entries)

@@ -170,4 +170,16 @@ public sealed class TextCorpusTests : IDisposable
 
         public void Report(long value) => Interlocked.Exchange(ref _action, null)?.Invoke();
     }
+
+    [Fact]
+    public void The_folder_of_a_training_run_is_no_text()
+    {
+        _folder.Write("a.txt", "text");
+        _folder.Write("runs/one/config.json", "{}");
+        _folder.Write("runs/one/tokens.bin", "");
+        _folder.Write("runs/one/samples.txt", "what a model wrote");
+        CorpusSummary summary = TextCorpus.Tokenize([_folder.Path], new Varlen.Text.ByteTokenizer(), _folder["store"]);
+        Assert.Equal(1, summary.Documents);
+        Assert.Contains("training run", Assert.Single(summary.Skipped).Reason, StringComparison.Ordinal);
+    }
 }
