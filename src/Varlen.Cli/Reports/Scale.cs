@@ -41,7 +41,8 @@ internal sealed class Scale
     {
         double size = Math.Abs(value);
         (double unit, string suffix) = size >= 1e9 ? (1e9, "G") : size >= 1e6 ? (1e6, "M") : size >= 1e4 ? (1e3, "k") : (1.0, "");
-        return (value / unit).ToString(size is > 0 and < 1e-4 ? "0.#e-0" : "0.####", CultureInfo.InvariantCulture) + suffix;
+        string format = size is > 0 and < 1e-4 ? "0.#e-0" : unit == 1 ? "0.####" : size >= 100 * unit ? "0" : "0.##";
+        return (value / unit).ToString(format, CultureInfo.InvariantCulture) + suffix;
     }
 
     private static double Step(double rough)

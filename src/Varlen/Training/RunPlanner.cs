@@ -28,8 +28,8 @@ public static class RunPlanner
     private const double DefaultSeconds = 220;
     private const int LeastSteps = 200, MostSteps = 20_000, MostEpochs = 30;
 
-    // Steps of a small model reach about this share of the speed of a matrix product alone, with something else to do on the machine.
-    private const double Efficiency = 0.3;
+    // Steps of a small model reach about this share of the speed of a matrix product that is measured before the runtime has optimised it.
+    private const double Efficiency = 0.7;
 
     /// <summary>Reads the data and decides what was left open.</summary>
     /// <param name="folder">An existing folder without a run.</param>
