@@ -6,23 +6,15 @@ namespace Varlen.Cli.Reports;
 internal sealed class Scale
 {
     private readonly double _low, _high, _from, _to;
-    private readonly bool _logarithmic;
 
     /// <param name="least">Smallest value shown.</param>
     /// <param name="most">Largest value shown.</param>
     /// <param name="from">Pixel of the smallest.</param>
     /// <param name="to">Pixel of the largest.</param>
     /// <param name="ticks">About how many ticks.</param>
-    /// <param name="logarithmic">Whether equal factors take equal room; values must be above 0.</param>
-    public Scale(double least, double most, double from, double to, int ticks, bool logarithmic = false)
+    public Scale(double least, double most, double from, double to, int ticks)
     {
-        (_from, _to, _logarithmic) = (from, to, logarithmic);
-        if (logarithmic)
-        {
-            (_low, _high) = (Math.Log10(least), Math.Log10(Math.Max(most, least * 1.01)));
-            Ticks = [.. Decades(least, most)];
-            return;
-        }
+        (_from, _to) = (from, to);
         double step = Step(Math.Max(most - least, Math.Abs(most) * 1e-9 + 1e-12) / ticks);
         _low = Math.Floor(least / step + 1e-9) * step;
         _high = Math.Max(Math.Ceiling(most / step - 1e-9) * step, _low + step);
@@ -34,7 +26,7 @@ internal sealed class Scale
     public IReadOnlyList<double> Ticks { get; }
 
     /// <summary>The pixel of a value.</summary>
-    public double At(double value) => _from + ((_logarithmic ? Math.Log10(value) : value) - _low) / (_high - _low) * (_to - _from);
+    public double At(double value) => _from + (value - _low) / (_high - _low) * (_to - _from);
 
     /// <summary>A tick's label: short, with k and M for thousands and millions.</summary>
     public static string Label(double value)
@@ -49,10 +41,5 @@ internal sealed class Scale
     {
         double power = Math.Pow(10, Math.Floor(Math.Log10(rough)));
         return (rough / power) switch { <= 1 => 1, <= 2 => 2, <= 5 => 5, _ => 10 } * power;
-    }
-
-    private static IEnumerable<double> Decades(double least, double most)
-    {
-        for (double tick = Math.Pow(10, Math.Ceiling(Math.Log10(least) - 1e-9)); tick <= most * 1.000001; tick *= 10) yield return tick;
     }
 }

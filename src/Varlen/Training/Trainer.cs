@@ -76,9 +76,9 @@ public sealed class Trainer : IDisposable
             if (double.IsFinite(loss)) Optimizer.Step(_state);
             outcome = double.IsFinite(loss) && _state.ReadFinite() ? StepOutcome.Updated : StepOutcome.NotFinite;
         }
+        foreach (PackedBatch batch in _batches) batch.Dispose();
         if (outcome == StepOutcome.NotFinite) Skip(loss);
         else _notFinite = 0;
-        foreach (PackedBatch batch in _batches) batch.Dispose();
         return new TrainingStep
         {
             Step = StepCount, Loss = loss / targets, LearningRate = rate, GradientNorm = targets > 0 ? _state.ReadGradientNorm() : 0, Outcome = outcome,
