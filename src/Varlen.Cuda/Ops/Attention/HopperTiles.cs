@@ -32,7 +32,7 @@ internal static class HopperTiles
     public static HopperQueryTile[] OfQueries(IEnumerable<AttentionSpan> spans, int rows, int keys, AttentionWindow window, AttentionAlignment alignment)
     {
         List<HopperQueryTile> tiles = [];
-        foreach (AttentionSpan s in LongestFirst(spans))
+        foreach (AttentionSpan s in spans.OrderByDescending(Work))
         {
             int shift = Shift(s, alignment), start = tiles.Count;
             for (int first = 0; first < s.Queries; first += rows)
@@ -48,12 +48,12 @@ internal static class HopperTiles
         return [.. tiles];
     }
 
-    public static HopperKeyTile[] OfKeys(IEnumerable<AttentionSpan> spans, IReadOnlyDictionary<AttentionSpan, int> paddedStarts, int rows, int queries, AttentionWindow window, AttentionAlignment alignment)
+    public static HopperKeyTile[] OfKeys(IEnumerable<(AttentionSpan Span, int PaddedStart)> spans, int rows, int queries, AttentionWindow window, AttentionAlignment alignment)
     {
         List<HopperKeyTile> tiles = [];
         // Seen from a key, the window is the other way round.
         var seen = new AttentionWindow(window.Right, window.Left);
-        foreach (AttentionSpan s in LongestFirst(spans))
+        foreach ((AttentionSpan s, int paddedStart) in spans.OrderByDescending(entry => Work(entry.Span)))
         {
             int shift = Shift(s, alignment), start = tiles.Count;
             for (int first = 0; first < s.Keys; first += rows)
@@ -62,7 +62,7 @@ internal static class HopperTiles
                 (int begin, int end) = Blocks(seen.Range(first, -shift, s.Queries).First, seen.Range(last, -shift, s.Queries).End, queries);
                 tiles.Add(new HopperKeyTile
                 {
-                    KeyEnd = (int)s.KeyStart + s.Keys, Keys = s.Keys, First = first, QueryEnd = (int)s.QueryStart + s.Queries, Queries = s.Queries, Shift = shift, PaddedStart = paddedStarts[s], BlockBegin = begin, BlockEnd = end,
+                    KeyEnd = (int)s.KeyStart + s.Keys, Keys = s.Keys, First = first, QueryEnd = (int)s.QueryStart + s.Queries, Queries = s.Queries, Shift = shift, PaddedStart = paddedStart, BlockBegin = begin, BlockEnd = end,
                 });
             }
             Span<HopperKeyTile> group = CollectionsMarshal.AsSpan(tiles)[start..];
@@ -72,7 +72,7 @@ internal static class HopperTiles
         return [.. tiles];
     }
 
-    private static IEnumerable<AttentionSpan> LongestFirst(IEnumerable<AttentionSpan> spans) => spans.OrderByDescending(s => (long)s.Queries * s.Keys);
+    private static long Work(AttentionSpan s) => (long)s.Queries * s.Keys;
 
     private static int Shift(AttentionSpan s, AttentionAlignment alignment) => alignment == AttentionAlignment.BottomRight ? s.Keys - s.Queries : 0;
 

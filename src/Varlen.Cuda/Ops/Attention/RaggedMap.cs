@@ -36,8 +36,8 @@ internal static unsafe class RaggedMap
     {
         if (t_map is null) t_map = NativeMemory.AlignedAlloc((nuint)sizeof(TensorMap), 64);
         int size = tensor.DType.Size();
-        ulong token = (ulong)(tensor.Strides[0] * size), head = (ulong)(tensor.Shape[1] == 1 ? tensor.Shape[2] : tensor.Strides[1]) * (ulong)(tensor.Shape[1] == 1 ? size : size);
-        if (tensor.Shape[0] == 1) token = head * (ulong)tensor.Shape[1];
+        // A dimension of size 1 may come with any stride, and the copy engine wants a multiple of 16 all the same.
+        ulong token = Stride(0), head = Stride(1);
         ulong* sizes = stackalloc ulong[Rank] { (ulong)tensor.Shape[2], (ulong)rows, (ulong)tensor.Shape[1], AnyEnd };
         ulong* strides = stackalloc ulong[Rank - 1] { token, head, token };
         uint* boxes = stackalloc uint[Rank] { PanelColumns, (uint)box, 1, 1 };
@@ -47,5 +47,7 @@ internal static unsafe class RaggedMap
             Driver.TensorMapEncodeTiled(t_map, tensor.DType == DType.BFloat16 ? BFloat16Type : Float16Type, Rank, address, sizes, strides, boxes, steps, 0, Swizzle128, Promote128, 0),
             "cuTensorMapEncodeTiled");
         return *(TensorMap*)t_map;
+
+        ulong Stride(int dimension) => (ulong)((tensor.Shape[dimension] == 1 ? tensor.Shape[2] : tensor.Strides[dimension]) * size);
     }
 }
