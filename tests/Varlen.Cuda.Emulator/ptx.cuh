@@ -132,6 +132,8 @@ inline void named_sync(int id, int threads, HERE) {
         return b->arrive(first->id, first->threads / 32, first->place);
     }, place);
 }
+// Lets the other threads go first.
+inline void sleep_ns(u32, HERE) { emulator::block()->yield(place); }
 __device__ __forceinline__ void device_fence() { asm volatile("" ::: "memory"); }
 
 // --- bits and conversions ---
