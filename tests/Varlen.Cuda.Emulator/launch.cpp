@@ -45,9 +45,10 @@ struct Copies { std::vector<Copy> pending; int committed = 0; };
 
 static Block* arena;
 static Copies copies[kMaxThreads];
-static unsigned prepared;      // stacks with a guard page
+static unsigned prepared;  // stacks that may be used
 static std::string failure;
 static std::deque<std::string> recent;
+static constexpr unsigned long kGuardBytes = 4096;
 static constexpr unsigned kManySpins = 200000000;
 
 std::string recent_kernels() {
@@ -98,7 +99,13 @@ static std::string waiting(const Block& b) {
     return text;
 }
 
-static unsigned first_of(unsigned set, bool descending) { return descending ? 31 - __builtin_clz(set) : __builtin_ctz(set); }
+static unsigned pick(Block* b, unsigned set) {
+    if (b->order == Order::ascending) return __builtin_ctz(set);
+    if (b->order == Order::descending) return 31 - __builtin_clz(set);
+    b->random = b->random * 1664525 + 1013904223;
+    for (unsigned skipped = (b->random >> 16) % __builtin_popcount(set); skipped > 0; skipped--) set &= set - 1;
+    return __builtin_ctz(set);
+}
 
 // Goes on with another thread: of this warp if one can run, else of the next warp.
 static void next(Block* b, unsigned self) {
@@ -112,9 +119,9 @@ static void next(Block* b, unsigned self) {
             }
             abandon(who(*b, self) + ": no thread can go on" + waiting(*b));
         }
-        w = first_of(b->ready, b->descending);
+        w = pick(b, b->ready);
     }
-    unsigned to = 32 * w + first_of(b->warps[w].runnable, b->descending);
+    unsigned to = 32 * w + pick(b, b->warps[w].runnable);
     if (to != self) emulator_switch(&b->stacks[self], b->stacks[to]);
 }
 
@@ -216,9 +223,10 @@ static unsigned char* stack_of(unsigned thread) { return reinterpret_cast<unsign
 
 static bool prepare(unsigned threads) {
     if (!arena) {
-        void* space = mmap(nullptr, 2 * kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* space = mmap(nullptr, 2 * kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (space == MAP_FAILED) return false;
         arena = reinterpret_cast<Block*>(((uint64_t)space + kArenaBytes - 1) & ~(kArenaBytes - 1));
+        if (mprotect(arena, sizeof(Block), PROT_READ | PROT_WRITE) != 0) return false;
         arena->meet = meet;
         arena->arrive = arrive;
         arena->yield = yield;
@@ -227,7 +235,8 @@ static bool prepare(unsigned threads) {
         arena->copy_wait = copy_wait;
         arena->fail = fail;
     }
-    for (; prepared < threads; prepared++) mprotect(stack_of(prepared), 4096, PROT_NONE);
+    for (; prepared < threads; prepared++)
+        if (mprotect(stack_of(prepared) + kGuardBytes, kStackBytes - kGuardBytes, PROT_READ | PROT_WRITE) != 0) return false;
     return true;
 }
 
@@ -255,8 +264,8 @@ static void run_block(Block* b) {
         copies[t].pending.clear();
         copies[t].committed = 0;
     }
-    unsigned w = first_of(b->ready, b->descending);
-    emulator_switch(&b->scheduler, b->stacks[32 * w + first_of(b->warps[w].runnable, b->descending)]);
+    unsigned w = pick(b, b->ready);
+    emulator_switch(&b->scheduler, b->stacks[32 * w + pick(b, b->warps[w].runnable)]);
 }
 
 static CUresult check_pointers(const Function& f, const unsigned char* arguments, Device* device) {
@@ -284,11 +293,34 @@ static CUresult check_guards(const Function& f, const unsigned char* arguments) 
     return kSuccess;
 }
 
+// A thread whose stack has overflowed can handle the signal on another one only; .NET's threads have one already.
+static void have_signal_stack() {
+    struct Stack {
+        stack_t before = {};
+        void* memory = nullptr;
+        Stack() {
+            if (sigaltstack(nullptr, &before) != 0 || !(before.ss_flags & SS_DISABLE)) return;
+            stack_t mine = {};
+            mine.ss_size = 1 << 16;
+            mine.ss_sp = memory = malloc(mine.ss_size);
+            sigaltstack(&mine, nullptr);
+        }
+        ~Stack() {
+            if (!memory) return;
+            sigaltstack(&before, nullptr);
+            free(memory);
+        }
+    };
+    static thread_local Stack stack;
+    (void)stack;
+}
+
 CUresult launch(Function* f, Extent grid, unsigned threads, unsigned shared, const void* given, Device* device) {
     static bool trace = switched_on("VARLEN_EMULATOR_TRACE");
     if (trace) fprintf(stderr, "Varlen emulator: %s, %u x %u x %u blocks of %u threads, %u bytes\n", f->name.c_str(), grid.x, grid.y, grid.z, threads, shared);
     if (!prepare(threads)) return kOutOfMemory;
     if (arena->kernel) return report(kLaunchFailed, "a kernel was launched while another one runs");
+    have_signal_stack();
     alignas(64) static unsigned char arguments[4096];
     memcpy(arguments, given, f->facts.argument_bytes);
     if (CUresult code = check_pointers(*f, arguments, device)) return code;
@@ -306,13 +338,16 @@ CUresult launch(Function* f, Extent grid, unsigned threads, unsigned shared, con
     unsigned char* guard = module.dynamic_shared + shared;
     memset(guard, 0xA5, kSharedGuard);
     const char* order = getenv("VARLEN_EMULATOR_ORDER");
+    if (!order) order = "";
+    const char* seed = strchr(order, ':');
     for (unsigned z = 0; z < grid.z && failure.empty(); z++)
         for (unsigned y = 0; y < grid.y && failure.empty(); y++)
             for (unsigned x = 0; x < grid.x && failure.empty(); x++) {
                 memset(module.dynamic_shared, 0xFF, shared);
                 memset(module.static_begin, 0xFF, module.static_end - module.static_begin);
                 b->block_index = Extent{x, y, z};
-                b->descending = order ? *order == 'd' : x & 1;
+                b->order = order[0] == 'a' ? Order::ascending : order[0] == 'd' ? Order::descending : order[0] == 'r' ? Order::random : (Order)(x & 1);
+                b->random = x + atoi(seed ? seed + 1 : "0");
                 run_block(b);
                 for (unsigned i = 0; i < kSharedGuard && failure.empty(); i++)
                     if (guard[i] != 0xA5) failure = who(*b, 0) + text_of(": byte %u after the end of %u bytes of dynamic shared memory was overwritten", i, shared);
@@ -331,7 +366,7 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
     if (arena && arena->kernel && sp >= begin && sp < (uint64_t)arena + kArenaBytes) {
         unsigned thread = (sp - 8) / kStackBytes % kMaxThreads;
         uint64_t address = (uint64_t)info->si_addr;
-        bool overflow = address >= begin && address < (uint64_t)arena + kArenaBytes;
+        bool overflow = address - (uint64_t)stack_of(thread) < kGuardBytes;
         const char* access = registers[REG_ERR] & 2 ? "wrote to " : "read from ";
         failure = who(*arena, thread) + ": " + (overflow ? "its stack overflowed" : info->si_code == SI_KERNEL ? "used an unaligned or impossible address" : access + describe(address));
         registers[REG_RSP] = (greg_t)arena->scheduler;
@@ -344,12 +379,16 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
     else ::signal(signal, SIG_DFL);  // the access is tried again and ends the process
 }
 
+// Faults that are none of ours go to whoever handled them before: .NET makes exceptions of them, and needs its own mask to be kept.
 void catch_faults() {
-    struct sigaction ours = {};
-    ours.sa_sigaction = on_fault;
-    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-    sigaction(SIGSEGV, &ours, &earlier[0]);
-    sigaction(SIGBUS, &ours, &earlier[1]);
+    for (int signal : {SIGSEGV, SIGBUS}) {
+        struct sigaction& old = earlier[signal == SIGBUS];
+        sigaction(signal, nullptr, &old);
+        struct sigaction ours = old;
+        ours.sa_sigaction = on_fault;
+        ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;
+        sigaction(signal, &ours, nullptr);
+    }
 }
 
 }  // namespace emulator
