@@ -30,6 +30,16 @@ public sealed class Device
 
     internal Backend Backend { get; }
 
+    /// <summary>
+    /// Whether results must not depend on the batch or on the run: matrix products by one plan whatever the number of rows, backward passes without
+    /// atomic additions. Slower on a GPU; results of the CPU never depend on either. Off at first.
+    /// </summary>
+    public bool IsDeterministic
+    {
+        get => Backend == CpuBackend.Instance || Backend.Deterministic;
+        set => Backend.Deterministic = value;
+    }
+
     /// <summary>Waits until all work started on the device has finished. Immediate on the CPU.</summary>
     public void Synchronize() => Backend.Synchronize();
 

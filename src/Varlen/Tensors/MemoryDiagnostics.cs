@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Varlen.Backends.Cpu;
-
 namespace Varlen;
 
 /// <summary>Counts of tensor memory over the whole process. Counting costs an interlocked addition per tensor.</summary>
@@ -30,20 +27,20 @@ public static class MemoryDiagnostics
     /// <summary>Where the leaked storages were made: stack traces, of those that were made while <see cref="TraceAllocations"/> was on.</summary>
     public static IReadOnlyCollection<string> Leaks => LeakTraces;
 
-    /// <summary>Fills new CPU storage with NaN bits, so that a kernel which reads what it never wrote is found out. Used by tests.</summary>
+    /// <summary>Fills new storage with NaN bits, so that a kernel which reads what it never wrote is found out. Used by tests.</summary>
     internal static bool PoisonNewMemory { get; set; }
 
     /// <summary>Starts <see cref="PeakBytes"/> anew from the present use.</summary>
     public static void ResetPeak() => Interlocked.Exchange(ref s_peakBytes, LiveBytes);
 
-    internal static unsafe void Allocated(Storage storage)
+    internal static void Allocated(Storage storage)
     {
         Interlocked.Increment(ref s_liveCount);
         long live = Interlocked.Add(ref s_liveBytes, storage.Bytes);
         for (long peak; live > (peak = PeakBytes) && Interlocked.CompareExchange(ref s_peakBytes, live, peak) != peak;)
         {
         }
-        if (PoisonNewMemory && storage.Backend is CpuBackend) NativeMemory.Fill((void*)storage.Pointer, (nuint)storage.Bytes, 0xFF);
+        if (PoisonNewMemory && storage.Bytes > 0) storage.Backend.FillBytes(storage.Pointer, 0xFF, storage.Bytes);
     }
 
     internal static void Freed(long bytes)

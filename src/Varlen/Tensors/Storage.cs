@@ -20,7 +20,7 @@ internal class Storage
         Backend = backend;
         Bytes = bytes;
         _allocator = backend.Allocator;
-        while (Orphans.TryDequeue(out var orphan)) orphan.Allocator.Free(orphan.Pointer, orphan.Bytes);
+        FreeOrphans();
         Pointer = bytes == 0 ? 0 : _allocator.Allocate(bytes);
         MemoryDiagnostics.Allocated(this);
     }
@@ -47,6 +47,12 @@ internal class Storage
     public int GradientOwners { get; set; }
 
     public void MarkWritten() => Version++;
+
+    /// <summary>Gives back what the garbage collector found; on the thread of whoever allocates, never on the finalizer's.</summary>
+    public static void FreeOrphans()
+    {
+        while (Orphans.TryDequeue(out var orphan)) orphan.Allocator.Free(orphan.Pointer, orphan.Bytes);
+    }
 
     public Storage Retain()
     {

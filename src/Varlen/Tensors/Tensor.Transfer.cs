@@ -73,9 +73,15 @@ public sealed partial class Tensor
         ElementwiseCopy.Copy(this, dense, accumulate: false);
         if (device == Device) return dense;
         Tensor moved = AllocateUntracked(Shape, dtype, device);
-        var bytes = new byte[checked((int)dense.Storage.Bytes)];
-        Device.Backend.CopyToHost(dense.Pointer, bytes);
-        device.Backend.CopyFromHost(bytes, moved.Pointer);
+        // One side of a transfer is the host; between two other devices it lies on the way.
+        if (Device == Device.Cpu) device.Backend.CopyFromHost(dense.Pointer, moved.Pointer, dense.Storage.Bytes);
+        else if (device == Device.Cpu) Device.Backend.CopyToHost(dense.Pointer, moved.Pointer, dense.Storage.Bytes);
+        else
+        {
+            using Tensor host = AllocateUntracked(Shape, dtype, Device.Cpu);
+            Device.Backend.CopyToHost(dense.Pointer, host.Pointer, host.Storage.Bytes);
+            device.Backend.CopyFromHost(host.Pointer, moved.Pointer, host.Storage.Bytes);
+        }
         dense.Dispose();
         return moved;
     }

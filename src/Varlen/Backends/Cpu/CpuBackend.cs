@@ -25,11 +25,15 @@ internal sealed unsafe partial class CpuBackend : Backend
         old.Dispose();
     }
 
-    public override void CopyFromHost(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));
+    public override void CopyFromHost(nint source, nint destination, long bytes) => Copy(source, destination, bytes);
 
-    public override void CopyToHost(nint source, Span<byte> destination) => new ReadOnlySpan<byte>((void*)source, destination.Length).CopyTo(destination);
+    public override void CopyToHost(nint source, nint destination, long bytes) => Copy(source, destination, bytes);
 
     public override void Copy(nint source, nint destination, long bytes) => NativeMemory.Copy((void*)source, (void*)destination, (nuint)bytes);
+
+    public override void FillBytes(nint destination, byte value, long bytes) => NativeMemory.Fill((void*)destination, (nuint)bytes, value);
+
+    public override PendingRead StartRead(nint source, int bytes) => new FinishedRead(new ReadOnlySpan<byte>((void*)source, bytes).ToArray());
 
     public override void Synchronize()
     {
@@ -38,4 +42,11 @@ internal sealed unsafe partial class CpuBackend : Backend
     private static int InitialThreads()
         => int.TryParse(Environment.GetEnvironmentVariable("VARLEN_THREADS"), out int threads) && threads is >= 1 and <= 1024
             ? threads : Environment.ProcessorCount;
+
+    private sealed class FinishedRead(byte[] bytes) : PendingRead
+    {
+        public override bool IsReady => true;
+
+        public override void Wait(Span<byte> destination) => bytes.CopyTo(destination);
+    }
 }

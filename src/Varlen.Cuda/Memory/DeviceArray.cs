@@ -1,0 +1,13 @@
+namespace Varlen.Backends.Cuda.Memory;
+
+/// <summary>A few values sent to the device for a launch. Disposing right after the launch is legal: memory is released in the stream's order.</summary>
+internal readonly struct DeviceArray(Allocator allocator, nint pointer, long bytes) : IDisposable
+{
+    /// <summary>Address on the device; 0 when there is nothing.</summary>
+    public nint Pointer { get; } = pointer;
+
+    public void Dispose()
+    {
+        if (Pointer != 0) allocator.Free(Pointer, bytes);
+    }
+}

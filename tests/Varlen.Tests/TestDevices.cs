@@ -1,0 +1,38 @@
+using Xunit;
+
+namespace Varlen.Tests;
+
+/// <summary>The devices that theories run on, as rows: the CPU always, a CUDA device where there is one, else visibly skipped.</summary>
+internal static class TestDevices
+{
+    private const string Emulator = "Varlen emulator";
+
+    /// <summary>Rows for <c>[MemberData]</c>: "cpu" and "cuda".</summary>
+    public static TheoryData<string> All { get; } = ["cpu", "cuda"];
+
+    /// <summary>Rows of device and the types that CUDA computes in.</summary>
+    public static TheoryData<string, DType> AllWithTypes { get; } = new(
+        from name in (string[])["cpu", "cuda"] from dtype in (DType[])[DType.Float32, DType.BFloat16, DType.Float16] select (name, dtype));
+
+    /// <summary>Whether the CUDA device is the emulator, which is right but slow: large shapes are left out there.</summary>
+    public static bool IsEmulated => Device.CudaCount > 0 && Varlen.Backends.Cuda.CudaPlatform.OfThisMachine.Devices[0].Name == Emulator;
+
+    /// <summary>The device of a row; skips the test when it is not there.</summary>
+    public static Device Get(string name)
+    {
+        if (name == "cpu") return Device.Cpu;
+        Assert.SkipWhen(Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
+        return Device.Cuda();
+    }
+
+    /// <summary>The CUDA device; skips the test when there is none.</summary>
+    public static Device Cuda() => Get("cuda");
+
+    /// <summary>A CUDA device that is no emulator, for what takes real memory or speed; skips the test when there is none.</summary>
+    public static Device RealCuda()
+    {
+        Device device = Cuda();
+        Assert.SkipWhen(IsEmulated, "the emulator is too slow for this");
+        return device;
+    }
+}
