@@ -97,8 +97,9 @@ struct Place {
     __device__ __forceinline__ int threads() const { return 32 * warps; }
 };
 
-template <int Warps> __device__ __forceinline__ Place locate(const TileList& list, int heads, i64 block) {
+template <int Warps> __device__ __forceinline__ Place locate(const TileList& list, int heads) {
     Place at;
+    i64 block = blockIdx.x;
     const i64 whole = (i64)list.whole * heads, pairs = (i64)list.pairs * heads, singles = (i64)list.singles * heads;
     i64 unit, limit;
     int first;

@@ -11,6 +11,8 @@ struct AttentionBackwardArguments {
     Operand query, key, value, output, d_output, d_query, d_key, d_value;
     Statistic lse, d_lse;
     Statistic rows;  // pairs for each query and head, made by the first kernel for the second: log-sum-exp in base 2, and delta
+    i32 parts;  // of the second kernel, above 128 features
+    i32 unused;
 };
 
 // What a row's weights and their gradients need: the log-sum-exp in base 2, +infinity where it sees no key, so that weights become 0; and
@@ -105,29 +107,28 @@ __device__ __forceinline__ void add_keys(const AttentionBackwardArguments& a, co
     multiply_across<T, D, kKeys, Edge>(d_query, s, d_products, scratch, keys, 0, begin, end);
 }
 
-template <class T, int D> __device__ __forceinline__ void query_gradients(const AttentionBackwardArguments& a, const Place& at, const Shared& s) {
+template <class T, int D, bool Whole> __device__ __forceinline__ void query_gradients(const AttentionBackwardArguments& a, const Place& at, const Shared& s) {
     using S = Shape<T, D>;
     constexpr int kRowBytes = D * (int)sizeof(T), kTile = S::kRows * kRowBytes, kKeys = S::kKeys;
-    constexpr int kScratch = 2 * kTile + Ring<T, D, kKeys>::kBytes;
+    constexpr int kScratch = 2 * kTile + Ring<T, D, kKeys, Whole>::kBytes;
     const Problem& p = a.problem;
     const Tile& tile = at.tile;
-    const bool whole = at.warps == S::kWarps;
     const int key_head = at.head / (p.query_heads / p.key_heads);
     const int tile_last = tile.first + tile.rows - 1;
     const int row = tile.first + 16 * at.warp, rows = min_of(16, tile.first + tile.rows - row), last_row = row + rows - 1;
-    const int queries_at = 16 * at.warps * at.team * kRowBytes, warp_queries = queries_at + 16 * at.warp * kRowBytes;
-    const Ring<T, D, kKeys> ring{row_of<T>(a.key, tile, tile.key_start, key_head), row_of<T>(a.value, tile, tile.key_start, key_head), a.key.token, a.value.token,
-                                 a.key.vector != 0, a.value.vector != 0, 2 * kTile + (whole ? 0 : queries_at)};
-    int block = 0, blocks = whole ? 0 : 1;
-    if (whole && tile.keys > 0) {
+    const int queries_at = Whole ? 0 : 16 * at.warps * at.team * kRowBytes, warp_queries = queries_at + 16 * at.warp * kRowBytes;
+    const Ring<T, D, kKeys, Whole> ring{row_of<T>(a.key, tile, tile.key_start, key_head), row_of<T>(a.value, tile, tile.key_start, key_head), a.key.token, a.value.token,
+                                 a.key.vector != 0, a.value.vector != 0, 2 * kTile + queries_at};
+    int block = 0, blocks = Whole ? 0 : 1;
+    if (Whole && tile.keys > 0) {
         block = keys_of(p, tile, tile.first).low / kKeys;
         blocks = (keys_of(p, tile, tile_last).high + kKeys - 1) / kKeys;
     }
     // Nobody wants the gradient: only the rows' terms are computed.
     if (a.d_query.data == nullptr) blocks = 0;
     if (block < blocks) {
-        copy_tile<T, D, S::kRows>(s, queries_at, at, row_of<T>(a.query, tile, tile.query_start + tile.first, at.head), a.query.token, a.query.vector, tile.rows, p.dim);
-        copy_tile<T, D, S::kRows>(s, kTile + queries_at, at, row_of<T>(a.d_output, tile, tile.query_start + tile.first, at.head), a.d_output.token, a.d_output.vector,
+        copy_tile<T, D, S::kRows, Whole>(s, queries_at, at, row_of<T>(a.query, tile, tile.query_start + tile.first, at.head), a.query.token, a.query.vector, tile.rows, p.dim);
+        copy_tile<T, D, S::kRows, Whole>(s, kTile + queries_at, at, row_of<T>(a.d_output, tile, tile.query_start + tile.first, at.head), a.d_output.token, a.d_output.vector,
                                   a.d_output.data ? tile.rows : 0, p.dim);
         ring.fetch(s, at, block, block, tile.keys, tile.keys, p.dim);
         copy_async_commit();
@@ -149,9 +150,9 @@ template <class T, int D> __device__ __forceinline__ void query_gradients(const 
             copy_async_commit();
         }
         jitter(block);
-        const int first = block * kKeys, slot = ring.slot(at, block), scratch = kScratch + 16 * kKeys * 4 * (int)(threadIdx.x / 32);
+        const int first = block * kKeys, slot = ring.slot(block), scratch = kScratch + 16 * kKeys * 4 * (int)(threadIdx.x / 32);
         if (rows > 0 && first < tail.high && first + kKeys > head.low) {
-            if (first >= tail.low && first + kKeys <= head.high)
+            if (Whole && first >= tail.low && first + kKeys <= head.high)
                 add_keys<T, D, false>(a, at, scores, s, queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
             else
                 add_keys<T, D, true>(a, at, scores, s, queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
@@ -168,18 +169,17 @@ enum { kValuePart = 1, kKeyPart = 2 };
 
 // Chunk queries, "first" of the sequence, "at_row" of the slots: what they add to the gradients of the warp's 16 keys. Rows are keys here
 // and columns queries, so that weights and their gradients are born as left operands of the sums over queries.
-template <class T, int D, int Parts, bool Edge>
+template <class T, int D, int Chunk, int Parts, bool Edge>
 __device__ __forceinline__ void add_queries(const AttentionBackwardArguments& a, const Place& at, const Scores& scores, const Shared& s, const LeftRows<T, D, 1>& keys, const LeftRows<T, D, 1>& values,
                                             float (&d_key)[D / 8][4], float (&d_value)[D / 8][4], int row, int first, int at_row, int queries, int d_outputs, int terms, int scratch) {
-    constexpr int kChunk = Shape<T, D>::kChunk;
     const Problem& p = a.problem;
-    float x[1][kChunk / 8][4] = {}, y[1][kChunk / 8][4] = {}, slopes[kChunk / 8][4];
-    multiply_rows<T, D, 1, kChunk>(x, s, keys, queries, at_row);
-    if constexpr (Parts & kKeyPart) multiply_rows<T, D, 1, kChunk>(y, s, values, d_outputs, at_row);
-    score<true, kChunk, true>(p, scores, x[0], slopes, row, first, at.tile.keys, at.tile.queries);
-    if constexpr (Edge) hide<kChunk>(x[0], queries_of(p, at.tile, row + lane_id() / 4), queries_of(p, at.tile, row + lane_id() / 4 + 8), first);
+    float x[1][Chunk / 8][4] = {}, y[1][Chunk / 8][4] = {}, slopes[Chunk / 8][4];
+    multiply_rows<T, D, 1, Chunk>(x, s, keys, queries, at_row);
+    if constexpr (Parts & kKeyPart) multiply_rows<T, D, 1, Chunk>(y, s, values, d_outputs, at_row);
+    score<true, Chunk, true>(p, scores, x[0], slopes, row, first, at.tile.keys, at.tile.queries);
+    if constexpr (Edge) hide<Chunk>(x[0], queries_of(p, at.tile, row + lane_id() / 4), queries_of(p, at.tile, row + lane_id() / 4 + 8), first);
 #pragma unroll
-    for (int n = 0; n < kChunk / 8; n++) {
+    for (int n = 0; n < Chunk / 8; n++) {
         // Log-sum-exp and delta of two queries.
         const Vec<float, 4> t = load<4>((const float*)(s.data + terms) + 2 * (at_row + 8 * n + 2 * ((int)lane_id() & 3)));
         u32 keep = 15;
@@ -195,35 +195,36 @@ __device__ __forceinline__ void add_queries(const AttentionBackwardArguments& a,
         }
     }
     if constexpr (Parts & kValuePart) {
-        const Weights<T, kChunk> weights(x[0], s, scratch);
-        multiply_across<T, D, kChunk, false>(d_value, s, weights, scratch, d_outputs, at_row, 0, 0);
+        const Weights<T, Chunk> weights(x[0], s, scratch);
+        multiply_across<T, D, Chunk, false>(d_value, s, weights, scratch, d_outputs, at_row, 0, 0);
     }
     if constexpr (Parts & kKeyPart) {
-        const Weights<T, kChunk> d_products(y[0], s, scratch);
-        multiply_across<T, D, kChunk, false>(d_key, s, d_products, scratch, queries, at_row, 0, 0);
+        const Weights<T, Chunk> d_products(y[0], s, scratch);
+        multiply_across<T, D, Chunk, false>(d_key, s, d_products, scratch, queries, at_row, 0, 0);
     }
 }
 
-template <class T, int D, int Parts> __device__ __forceinline__ void key_gradients(const AttentionBackwardArguments& a, const Place& at, const Shared& s) {
+template <class T, int D, int Parts, bool Whole> __device__ __forceinline__ void key_gradients(const AttentionBackwardArguments& a, const Place& at, const Shared& s) {
     using S = Shape<T, D>;
-    constexpr int kRowBytes = D * (int)sizeof(T), kTile = S::kRows * kRowBytes, kQueries = S::kQueries, kChunk = S::kChunk;
-    constexpr int kTerms = 2 * kTile + Ring<T, D, kQueries>::kBytes, kScratch = kTerms + 2 * kQueries * 8;
+    constexpr int kRowBytes = D * (int)sizeof(T), kTile = S::kRows * kRowBytes, kQueries = S::kQueries;
+    // A small sequence of 16 queries has no more rows of its own.
+    constexpr int kChunk = Whole ? S::kChunk : 16;
+    constexpr int kTerms = 2 * kTile + Ring<T, D, kQueries, Whole>::kBytes, kScratch = kTerms + 2 * kQueries * 8;
     const Problem& p = a.problem;
     const Tile& tile = at.tile;
-    const bool whole = at.warps == S::kWarps;
     const int group = p.query_heads / p.key_heads;
     const int row = tile.first + 16 * at.warp, rows = min_of(16, tile.first + tile.rows - row);
-    const int keys_at = 16 * at.warps * at.team * kRowBytes, warp_keys = keys_at + 16 * at.warp * kRowBytes;
+    const int keys_at = Whole ? 0 : 16 * at.warps * at.team * kRowBytes, warp_keys = keys_at + 16 * at.warp * kRowBytes;
     // Blocks of queries that see any of the tile's keys, for each head of the group.
-    int begin = 0, blocks = whole ? 0 : 1;
-    if (whole && tile.queries > 0) {
+    int begin = 0, blocks = Whole ? 0 : 1;
+    if (Whole && tile.queries > 0) {
         begin = queries_of(p, tile, tile.first).low / kQueries;
         blocks = max_of(0, (queries_of(p, tile, tile.first + tile.rows - 1).high + kQueries - 1) / kQueries - begin);
     }
     const int count = blocks * group;
     const T *query = row_of<T>(a.query, tile, tile.query_start, at.head * group), *d_output = row_of<T>(a.d_output, tile, tile.query_start, at.head * group);
-    Ring<T, D, kQueries> ring{query, d_output, a.query.token, a.d_output.token, a.query.vector != 0, a.d_output.vector != 0, 2 * kTile + (whole ? 0 : keys_at)};
-    const int terms_at = kTerms + (whole ? 0 : 16 * at.warps * at.team * 8);
+    Ring<T, D, kQueries, Whole> ring{query, d_output, a.query.token, a.d_output.token, a.query.vector != 0, a.d_output.vector != 0, 2 * kTile + keys_at};
+    const int terms_at = kTerms + (Whole ? 0 : 16 * at.warps * at.team * 8);
 
     int next_head = 0, next_block = 0;
     // Fetches block "number" of all, which is next_block of next_head.
@@ -234,8 +235,8 @@ template <class T, int D, int Parts> __device__ __forceinline__ void key_gradien
         ring.fetch(s, at, number, index, tile.queries, a.d_output.data ? tile.queries : 0, p.dim);
         const int thread = at.thread(), q = first + thread / 2;
         const float* from = row_of(a.rows, tile, tile.query_start, at.head * group + next_head);
-        if (thread < (whole ? 2 * kQueries : at.threads()))
-            copy_async_4(s.address + terms_at + (whole ? (number & 1) * kQueries * 8 : 0) + thread * 4, from + (q < tile.queries ? q * a.rows.token + (thread & 1) : 0), q < tile.queries ? 4 : 0);
+        if (thread < (Whole ? 2 * kQueries : at.threads()))
+            copy_async_4(s.address + terms_at + (Whole ? (number & 1) * kQueries * 8 : 0) + thread * 4, from + (q < tile.queries ? q * a.rows.token + (thread & 1) : 0), q < tile.queries ? 4 : 0);
         copy_async_commit();
         if (++next_block == blocks) next_block = 0, next_head++;
     };
@@ -243,8 +244,8 @@ template <class T, int D, int Parts> __device__ __forceinline__ void key_gradien
     LeftRows<T, D, 1> keys, values;
     float d_key[D / 8][4] = {}, d_value[D / 8][4] = {};
     if (count > 0) {
-        copy_tile<T, D, S::kRows>(s, keys_at, at, row_of<T>(a.key, tile, tile.key_start + tile.first, at.head), a.key.token, a.key.vector, tile.rows, p.dim);
-        copy_tile<T, D, S::kRows>(s, kTile + keys_at, at, row_of<T>(a.value, tile, tile.key_start + tile.first, at.head), a.value.token, a.value.vector, tile.rows, p.dim);
+        copy_tile<T, D, S::kRows, Whole>(s, keys_at, at, row_of<T>(a.key, tile, tile.key_start + tile.first, at.head), a.key.token, a.key.vector, tile.rows, p.dim);
+        copy_tile<T, D, S::kRows, Whole>(s, kTile + keys_at, at, row_of<T>(a.value, tile, tile.key_start + tile.first, at.head), a.value.token, a.value.vector, tile.rows, p.dim);
         fetch(0);
         copy_async_wait<0>();
         block_sync();
@@ -255,24 +256,24 @@ template <class T, int D, int Parts> __device__ __forceinline__ void key_gradien
     Scores scores = scores_of(p, tile, at.head * group);
     int block = 0, query_head = 0;
     for (int number = 0; number < count; number++) {
-        if (whole && number + 1 < count) fetch(number + 1);
+        if (Whole && number + 1 < count) fetch(number + 1);
         jitter(number);
         if (kFeatures && block == 0 && query_head > 0) scores = scores_of(p, tile, at.head * group + query_head);
-        const int start = (begin + block) * kQueries, slot = ring.slot(at, number), terms = terms_at + (whole ? (number & 1) * kQueries * 8 : 0);
-        const int scratch = kScratch + 16 * kChunk * 4 * (int)(threadIdx.x / 32);
+        const int start = (begin + block) * kQueries, slot = ring.slot(number), terms = terms_at + (Whole ? (number & 1) * kQueries * 8 : 0);
+        const int scratch = kScratch + 16 * S::kChunk * 4 * (int)(threadIdx.x / 32);
         if (rows > 0)
 #pragma unroll 1
             for (int at_row = 0; at_row < kQueries; at_row += kChunk) {
                 const int first = start + at_row;
                 if (first >= tail.high || first + kChunk <= head.low) continue;
                 if (first >= tail.low && first + kChunk <= head.high)
-                    add_queries<T, D, Parts, false>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
+                    add_queries<T, D, kChunk, Parts, false>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
                 else
-                    add_queries<T, D, Parts, true>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
+                    add_queries<T, D, kChunk, Parts, true>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
             }
         if (++block == blocks) block = 0, query_head++;
         if (number + 1 < count) {
-            if (!whole) {
+            if (!Whole) {
                 block_sync();
                 fetch(number + 1);
             }
@@ -291,18 +292,24 @@ constexpr int kBackwardBlocks = HEAD_DIM <= 64 && sizeof(ELEMENT) == 2 ? 3 : 2;
 
 KERNEL(attention_backward_queries, AttentionBackwardArguments, BackwardShape::kThreads, kBackwardBlocks) {
     DYNAMIC_SHARED(memory);
-    query_gradients<ELEMENT, HEAD_DIM>(a, locate<BackwardShape::kWarps>(a.query_list, a.problem.query_heads, blockIdx.x), Shared{memory, shared_address(memory)});
+    const Shared s{memory, shared_address(memory)};
+    const Place at = locate<BackwardShape::kWarps>(a.query_list, a.problem.query_heads);
+    if (at.warps < BackwardShape::kWarps) query_gradients<ELEMENT, HEAD_DIM, false>(a, at, s);
+    else query_gradients<ELEMENT, HEAD_DIM, true>(a, at, s);
+}
+
+template <int Parts> __device__ __forceinline__ void key_gradients(const AttentionBackwardArguments& a, const Shared& s) {
+    const Place at = locate<BackwardShape::kWarps>(a.key_list, a.problem.key_heads);
+    if (at.warps < BackwardShape::kWarps) key_gradients<ELEMENT, HEAD_DIM, Parts, false>(a, at, s);
+    else key_gradients<ELEMENT, HEAD_DIM, Parts, true>(a, at, s);
 }
 
 KERNEL(attention_backward_keys, AttentionBackwardArguments, BackwardShape::kThreads, kBackwardBlocks) {
     DYNAMIC_SHARED(memory);
     const Shared s{memory, shared_address(memory)};
-    // Above 128 features the sums for keys and values do not fit the registers together: two blocks take one each.
-    if constexpr (HEAD_DIM > 128) {
-        const Place at = locate<BackwardShape::kWarps>(a.key_list, a.problem.key_heads, blockIdx.x / 2);
-        if (blockIdx.x & 1) key_gradients<ELEMENT, HEAD_DIM, kKeyPart>(a, at, s);
-        else key_gradients<ELEMENT, HEAD_DIM, kValuePart>(a, at, s);
-    } else {
-        key_gradients<ELEMENT, HEAD_DIM, kKeyPart | kValuePart>(a, locate<BackwardShape::kWarps>(a.key_list, a.problem.key_heads, blockIdx.x), s);
-    }
+    // Above 128 features the sums for keys and values do not fit the registers together. They take a launch each, because both may be added
+    // to one tensor's gradient.
+    if constexpr (HEAD_DIM <= 128) key_gradients<kKeyPart | kValuePart>(a, s);
+    else if (a.parts == kKeyPart) key_gradients<kKeyPart>(a, s);
+    else key_gradients<kValuePart>(a, s);
 }

@@ -8,17 +8,26 @@ template <class T, int D, int Count>
 __device__ __forceinline__ void copy_rows(const Shared& s, int tile, const T* source, i64 stride, bool vector, int valid, int dim, int thread, int threads) {
     constexpr int kChunks = Shape<T, D>::kChunks, kWidth = kVector<T>;
     if (vector) {
+        // Where a thread stays in its column, it steps by whole rows: one address, and few registers that live across products.
+        constexpr bool kColumns = 32 % kChunks == 0;
+        const int row0 = thread / kChunks, chunk0 = thread % kChunks, rows = threads / kChunks;
+        const T* from = source + row0 * stride + chunk0 * kWidth;
 #pragma unroll
         for (int i = 0; i < Count; i++) {
-            int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
-            bool inside = row < valid && chunk * kWidth < dim;
-            copy_async_16(s.address + tile + place<kChunks>(row, chunk), source + (inside ? row * stride + chunk * kWidth : 0), inside ? 16 : 0);
+            if constexpr (kColumns) {
+                const bool inside = row0 + i * rows < valid && chunk0 * kWidth < dim;
+                copy_async_16(s.address + tile + place<kChunks>(row0 + i * rows, chunk0), inside ? from + i * (rows * stride) : source, inside ? 16 : 0);
+            } else {
+                const int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
+                const bool inside = row < valid && chunk * kWidth < dim;
+                copy_async_16(s.address + tile + place<kChunks>(row, chunk), source + (inside ? row * stride + chunk * kWidth : 0), inside ? 16 : 0);
+            }
         }
     } else {
         // Rows that are not made of aligned vectors: element by element.
 #pragma unroll 1
         for (int i = 0; i < Count; i++) {
-            int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
+            const int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
             Vec<T, kWidth> x;
 #pragma unroll
             for (int e = 0; e < kWidth; e++) x[e] = row < valid && chunk * kWidth + e < dim ? source[row * stride + chunk * kWidth + e] : from_float<T>(0.f);
@@ -27,11 +36,11 @@ __device__ __forceinline__ void copy_rows(const Shared& s, int tile, const T* so
     }
 }
 
-// Rows of a tile of a block's own kind: all warps' of a whole tile, or a small sequence's.
-template <class T, int D, int WholeRows>
+// Rows of a tile: all warps' of a whole tile, or a small sequence's.
+template <class T, int D, int Rows, bool Whole>
 __device__ __forceinline__ void copy_tile(const Shared& s, int tile, const Place& at, const T* source, i64 stride, bool vector, int valid, int dim) {
     using S = Shape<T, D>;
-    if (at.warps == S::kWarps) copy_rows<T, D, WholeRows * S::kChunks / S::kThreads>(s, tile, source, stride, vector, valid, dim, threadIdx.x, S::kThreads);
+    if constexpr (Whole) copy_rows<T, D, Rows * S::kChunks / S::kThreads>(s, tile, source, stride, vector, valid, dim, threadIdx.x, S::kThreads);
     else copy_rows<T, D, S::kChunks / 2>(s, tile, source, stride, vector, valid, dim, at.thread(), at.threads());
 }
 
@@ -84,18 +93,18 @@ __device__ __forceinline__ void write_rows(const Shared& s, int staging, const f
 
 // Blocks of two operands' rows (keys and values, or queries and the output's gradient) on their way through a ring of two slots each. A
 // small sequence has one block.
-template <class T, int D, int Rows> struct Ring {
+template <class T, int D, int Rows, bool Whole> struct Ring {
     static constexpr int kTile = Rows * D * (int)sizeof(T), kBytes = 4 * kTile;
     const T *first, *second;  // the sequence's first rows
     i64 first_stride, second_stride;
     bool first_vector, second_vector;
     int place;  // of the first operand's slots; the second's follow
-    __device__ __forceinline__ int slot(const Place& at, int block) const { return place + (at.warps == Shape<T, D>::kWarps ? (block & 1) * kTile : 0); }
-    // slot_of: counts blocks over all heads; index: of the block in the sequence; length: of the sequence; second_length: 0 when absent.
-    __device__ __forceinline__ void fetch(const Shared& s, const Place& at, int slot_of, int index, int length, int second_length, int dim) const {
-        const int to = slot(at, slot_of);
+    __device__ __forceinline__ int slot(int number) const { return place + (Whole ? (number & 1) * kTile : 0); }
+    // number: of the block among all that pass; index: in its sequence of "length" rows; second_length: 0 when the operand is absent.
+    __device__ __forceinline__ void fetch(const Shared& s, const Place& at, int number, int index, int length, int second_length, int dim) const {
+        const int to = slot(number);
         const i64 row = (i64)index * Rows;
-        copy_tile<T, D, Rows>(s, to, at, first + row * first_stride, first_stride, first_vector, length - (int)row, dim);
-        copy_tile<T, D, Rows>(s, to + 2 * kTile, at, second + row * second_stride, second_stride, second_vector, second_length - (int)row, dim);
+        copy_tile<T, D, Rows, Whole>(s, to, at, first + row * first_stride, first_stride, first_vector, length - (int)row, dim);
+        copy_tile<T, D, Rows, Whole>(s, to + 2 * kTile, at, second + row * second_stride, second_stride, second_vector, second_length - (int)row, dim);
     }
 };

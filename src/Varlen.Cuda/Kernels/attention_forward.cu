@@ -94,24 +94,23 @@ __device__ __forceinline__ void add_keys(const AttentionForwardArguments& a, con
 }
 
 // All key blocks of this warp's rows, together with the warps it shares keys with.
-template <class T, int D, int Slabs> __device__ __forceinline__ void attend(const AttentionForwardArguments& a, const Place& at, const Shared& s) {
+template <class T, int D, int Slabs, bool Whole> __device__ __forceinline__ void attend(const AttentionForwardArguments& a, const Place& at, const Shared& s) {
     using S = Shape<T, D>;
     constexpr int kRowBytes = D * (int)sizeof(T), kKeys = S::kKeys;
     constexpr int kKeyTiles = S::kRows * S::kSlabs * kRowBytes;
-    constexpr int kScratch = kKeyTiles + Ring<T, D, kKeys>::kBytes;
+    constexpr int kScratch = kKeyTiles + Ring<T, D, kKeys, Whole>::kBytes;
     const Problem& p = a.problem;
     const Tile& tile = at.tile;
-    const bool whole = at.warps == S::kWarps;
     const int key_head = at.head / (p.query_heads / p.key_heads);
 
     // The tile's rows, and this warp's of them.
     const int tile_last = tile.first + tile.rows - 1;
     const int row = tile.first + 16 * Slabs * at.warp, rows = min_of(16 * Slabs, tile.first + tile.rows - row), last_row = row + rows - 1;
-    const int queries_at = 16 * Slabs * at.warps * at.team * kRowBytes;
+    const int queries_at = Whole ? 0 : 16 * Slabs * at.warps * at.team * kRowBytes;
     const int warp_queries = queries_at + 16 * Slabs * at.warp * kRowBytes;
 
-    int block = 0, blocks = whole ? 0 : 1;
-    if (whole && tile.keys > 0) {
+    int block = 0, blocks = Whole ? 0 : 1;
+    if (Whole && tile.keys > 0) {
         block = keys_of(p, tile, tile.first).low / kKeys;
         blocks = (keys_of(p, tile, tile_last).high + kKeys - 1) / kKeys;
     }
@@ -119,7 +118,7 @@ template <class T, int D, int Slabs> __device__ __forceinline__ void attend(cons
     const T* key = row_of<T>(a.key, tile, tile.key_start, key_head);
     const T* value = row_of<T>(a.value, tile, tile.key_start, key_head);
     // A small sequence's keys lie in the ring as its queries do in their tile.
-    const Ring<T, D, kKeys> ring{key, value, a.key.token, a.value.token, a.key.vector != 0, a.value.vector != 0, kKeyTiles + (whole ? 0 : queries_at)};
+    const Ring<T, D, kKeys, Whole> ring{key, value, a.key.token, a.value.token, a.key.vector != 0, a.value.vector != 0, kKeyTiles + queries_at};
 
     const Scores scores = scores_of(p, tile, at.head);
     LeftRows<T, D, Slabs> queries;
@@ -127,7 +126,7 @@ template <class T, int D, int Slabs> __device__ __forceinline__ void attend(cons
 #pragma unroll
     for (int slab = 0; slab < Slabs; slab++) running.maximum[slab][0] = running.maximum[slab][1] = -kInfinity;
     if (block < blocks) {
-        copy_tile<T, D, S::kRows * Slabs>(s, queries_at, at, query, a.query.token, a.query.vector, tile.rows, p.dim);
+        copy_tile<T, D, S::kRows * Slabs, Whole>(s, queries_at, at, query, a.query.token, a.query.vector, tile.rows, p.dim);
         ring.fetch(s, at, block, block, tile.keys, tile.keys, p.dim);
         copy_async_commit();
         copy_async_wait<0>();
@@ -142,10 +141,10 @@ template <class T, int D, int Slabs> __device__ __forceinline__ void attend(cons
             copy_async_commit();
         }
         jitter(block);
-        const int first = block * kKeys, slot = ring.slot(at, block);
+        const int first = block * kKeys, slot = ring.slot(block);
         const int scratch = kScratch + 16 * kKeys * 4 * (int)(threadIdx.x / 32);
         if (rows > 0 && first < tail.high && first + kKeys > head.low) {
-            if (first >= tail.low && first + kKeys <= head.high)
+            if (Whole && first >= tail.low && first + kKeys <= head.high)
                 add_keys<T, D, Slabs, false>(a, at, scores, s, queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
             else
                 add_keys<T, D, Slabs, true>(a, at, scores, s, queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
@@ -182,8 +181,9 @@ typedef Shape<ELEMENT, HEAD_DIM> ForwardShape;
 KERNEL(attention_forward, AttentionForwardArguments, ForwardShape::kThreads, 2) {
     DYNAMIC_SHARED(memory);
     const Shared s{memory, shared_address(memory)};
-    const Place at = locate<ForwardShape::kWarps>(a.list, a.problem.query_heads, blockIdx.x);
+    const Place at = locate<ForwardShape::kWarps>(a.list, a.problem.query_heads);
     // A tile's rows depend on its place in its sequence alone, and so does the way it is computed.
-    if (ForwardShape::kSlabs == 2 && at.tile.rows > ForwardShape::kRows && at.warps == ForwardShape::kWarps) attend<ELEMENT, HEAD_DIM, ForwardShape::kSlabs>(a, at, s);
-    else attend<ELEMENT, HEAD_DIM, 1>(a, at, s);
+    if (at.warps < ForwardShape::kWarps) attend<ELEMENT, HEAD_DIM, 1, false>(a, at, s);
+    else if (ForwardShape::kSlabs == 2 && at.tile.rows > ForwardShape::kRows) attend<ELEMENT, HEAD_DIM, ForwardShape::kSlabs, true>(a, at, s);
+    else attend<ELEMENT, HEAD_DIM, 1, true>(a, at, s);
 }

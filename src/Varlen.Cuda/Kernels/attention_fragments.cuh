@@ -19,6 +19,8 @@ template <int Chunks> __device__ __forceinline__ int place(int row, int chunk) {
 }
 
 template <class T> constexpr int kStep = sizeof(T) == 4 ? 4 : 16;
+// Steps of depth that are written out: all where operands are in registers by number, few where each is a hundred instructions.
+template <class T> constexpr int kUnroll = sizeof(T) == 4 ? 2 : 64;
 
 // 16 rows of one step of depth.
 template <class T> struct Left { u32 r[4]; };
@@ -154,7 +156,7 @@ template <class T, int D, int Slabs> struct LeftRows {
 // x += left rows times Columns rows of a tile, from "column".
 template <class T, int D, int Slabs, int Columns>
 __device__ __forceinline__ void multiply_rows(float (&x)[Slabs][Columns / 8][4], const Shared& s, const LeftRows<T, D, Slabs>& left, int tile, int column) {
-#pragma unroll
+#pragma unroll kUnroll<T>
     for (int step = 0; step < D / kStep<T>; step++) {
         Left<T> rows[Slabs];
 #pragma unroll
@@ -174,7 +176,7 @@ __device__ __forceinline__ void multiply_groups(float (&x)[Slabs][Columns / 8][4
 #pragma unroll
     for (int group = 0; group < Columns / 16; group++)
         if (group >= begin && group < end) {
-#pragma unroll
+#pragma unroll kUnroll<T>
             for (int step = 0; step < D / kStep<T>; step++) {
                 Right<T> columns = load_right<T, Shape<T, D>::kChunks>(s, tile, 16 * group, step);
 #pragma unroll
@@ -186,7 +188,7 @@ __device__ __forceinline__ void multiply_groups(float (&x)[Slabs][Columns / 8][4
 // sum += weights times the tile's rows from "depth": Depth of them, or with Edge their groups of 16 in a range.
 template <class T, int D, int Depth, bool Edge>
 __device__ __forceinline__ void multiply_across(float (&sum)[D / 8][4], const Shared& s, const Weights<T, Depth>& weights, int scratch, int tile, int depth, int begin, int end) {
-#pragma unroll
+#pragma unroll kUnroll<T>
     for (int step = 0; step < Depth / kStep<T>; step++) {
         const int group = step * kStep<T> / 16;
         if (Edge && (group < begin || group >= end)) continue;
