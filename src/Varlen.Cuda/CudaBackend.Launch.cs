@@ -74,10 +74,13 @@ internal sealed unsafe partial class CudaBackend
 
     /// <summary>Refuses what only the CPU computes in.</summary>
     /// <exception cref="NotSupportedException">The type is not one that kernels compute in.</exception>
-    public void RequireComputeType(string op, Tensor tensor)
+    public void RequireComputeType(string op, Tensor tensor) => RequireComputeType(op, tensor.DType);
+
+    /// <inheritdoc cref="RequireComputeType(string, Tensor)"/>
+    public void RequireComputeType(string op, DType type)
     {
-        if (tensor.DType is DType.Float32 or DType.BFloat16 or DType.Float16) return;
-        string why = tensor.DType == DType.Float64 ? "Float64 is the reference precision, which only the CPU has" : $"{tensor.DType} is not a type that kernels compute in";
+        if (type is DType.Float32 or DType.BFloat16 or DType.Float16) return;
+        string why = type == DType.Float64 ? "Float64 is the reference precision, which only the CPU has" : $"{type} is not a type that kernels compute in";
         throw new NotSupportedException($"{op}: {why}; {Name} computes in Float32, BFloat16 and Float16, so convert with To(dtype:)");
     }
 

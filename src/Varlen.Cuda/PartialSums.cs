@@ -25,9 +25,17 @@ internal sealed unsafe partial class CudaBackend
     private void AddPartials(nint partials, int chunks, long columns, GradientTarget target, double scale = 1, nint factor = 0)
     {
         if (!target.IsWanted || columns == 0) return;
-        var arguments = new PartialSumsArguments { Partials = partials, Chunks = chunks, Columns = columns, Factor = factor, Scale = scale, Target = TargetArgument.From(target) };
-        Launch(AddPartialsKernel.With(), (columns + 31) / 32, 1024, in arguments);
+        AddPartials(new PartialSumsArguments { Partials = partials, Chunks = chunks, Columns = columns, Factor = factor, Scale = scale, Split = columns, Target = TargetArgument.From(target) });
     }
+
+    /// <summary>As above, for two sums that lie side by side, <c>[chunks, 2, columns]</c>: of a weight and a bias.</summary>
+    private void AddPartialPairs(nint partials, int chunks, long columns, GradientTarget first, GradientTarget second)
+    {
+        if ((!first.IsWanted && !second.IsWanted) || columns == 0) return;
+        AddPartials(new PartialSumsArguments { Partials = partials, Chunks = chunks, Columns = 2 * columns, Scale = 1, Split = columns, Target = TargetArgument.From(first), Second = TargetArgument.From(second) });
+    }
+
+    private void AddPartials(in PartialSumsArguments arguments) => Launch(AddPartialsKernel.With(), (arguments.Columns + 31) / 32, 1024, in arguments);
 
     [StructLayout(LayoutKind.Sequential)]
     private struct PartialSumsArguments
@@ -36,6 +44,7 @@ internal sealed unsafe partial class CudaBackend
         public long Chunks, Columns;
         public nint Factor;
         public double Scale;
-        public TargetArgument Target;
+        public long Split;
+        public TargetArgument Target, Second;
     }
 }

@@ -31,13 +31,16 @@ struct Barrier {
     unsigned needed;  // how many it is for
 };
 
+enum class Order : unsigned { ascending, descending, random };
+
 struct Extent { unsigned x, y, z; };
 
 struct Block {
     Extent block_index, grid_extent;
     unsigned threads;
     unsigned ready;    // a bit for each warp with a runnable lane
-    bool descending;   // the order in which threads are picked: which one goes first must not matter
+    Order order;       // in which threads are picked: which one goes first must not matter
+    unsigned random;
     unsigned exited;
     unsigned spins;
     const char* kernel;

@@ -272,6 +272,15 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const Algorithm* algo
     return kSuccess;
 }
 
+EXPORT cublasStatus_t cublasLtMatmulAlgoCheck(void* handle, void* d, void* a, void* b, void* c, void* r, const Algorithm* algorithm, Candidate* result) {
+    ENTER;
+    if (!handle || !algorithm || algorithm->data[0] != kAlgorithmMark || !result) return kInvalidValue;
+    memset(result, 0, sizeof *result);
+    result->algorithm = *algorithm;
+    result->waves = 1;
+    return result->state = check(static_cast<Descriptor*>(d), static_cast<Layout*>(a), static_cast<Layout*>(b), static_cast<Layout*>(c), static_cast<Layout*>(r));
+}
+
 EXPORT cublasStatus_t cublasLtMatmul(void* handle, void* descriptor, const void* alpha, const void* A, void* a_layout, const void* B, void* b_layout, const void* beta, const void* C,
                                      void* c_layout, void* D, void* d_layout, const Algorithm* algorithm, void* workspace, size_t workspace_bytes, void*) {
     ENTER;

@@ -79,6 +79,11 @@ KERNEL(count_up, Arguments, 64, 1) {
 }
 
 // Mistakes, by number.
+__device__ __noinline__ float overflow(i64 i) {
+    volatile char much[200000];
+    for (int k = 0; k < 200000; k += 100) much[k] = 1;
+    return much[i];
+}
 KERNEL(mistake, Arguments, 64, 1) {
     __shared__ float values[64];
     DYNAMIC_SHARED(dynamic);
@@ -97,10 +102,12 @@ KERNEL(mistake, Arguments, 64, 1) {
         case 6: z[-1] = 1; break;
         case 7: dynamic[a.count] = 1; break;
         case 8: x = *(volatile float*)(i64)(threadIdx.x + 16); break;
-        case 9: { volatile char much[200000]; for (int i = 0; i < 200000; i += 100) much[i] = 1; x = much[a.count]; break; }
+        case 9: x = overflow(a.count); break;
         case 10: x = (float)shared_address(z); break;
         case 11: values[threadIdx.x] = (float)threadIdx.x; x = values[63 - threadIdx.x]; break;  // a barrier is missing
         case 12: { u32 r[4]; load_matrix_4(r, shared_address(values) + 8); x = (float)r[0]; break; }
+        case 14: x = *(float*)((char*)z + 2); break;
+        case 15: values[(i32)a.count] = 1; x = values[0]; break;
         case 13: if (threadIdx.x < 32) return; block_sync(); break;
     }
     z[threadIdx.x] = x;

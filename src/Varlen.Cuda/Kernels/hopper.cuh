@@ -26,6 +26,10 @@ __device__ __forceinline__ void tile_load(u32 shared, const TensorMap& map, u32 
 __device__ __forceinline__ void tile_store(const TensorMap& map, u32 shared, int c0, int c1, int c2, int c3) {
     asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(&map), "r"(shared), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
 }
+// Copies bytes in a row, both ends 16-byte aligned; the barrier learns of their arrival.
+__device__ __forceinline__ void bulk_load(u32 shared, const void* global, int bytes, u32 barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared), "l"(global), "r"(bytes), "r"(barrier) : "memory");
+}
 // Adds floats of shared memory to global memory, element by element; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_add(float* global, u32 shared, int bytes) {
     asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(global), "r"(shared), "r"(bytes) : "memory");
@@ -35,6 +39,11 @@ __device__ __forceinline__ void bulk_commit() { asm volatile("cp.async.bulk.comm
 template <int N> __device__ __forceinline__ void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory"); }
 // Waits until at most N groups of this thread are not complete.
 template <int N> __device__ __forceinline__ void bulk_wait() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory"); }
+
+// Four 8x8 matrices of 16-bit elements, each written as its transpose; lane l gives the address of row l % 8 of the transposed matrix l / 8.
+__device__ __forceinline__ void store_matrix_4_transposed(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+}
 
 // --- registers of a warpgroup ---
 template <int N> __device__ __forceinline__ void registers_lower() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }

@@ -15,7 +15,17 @@ struct Tile {
     i32 keys;        // length of the key sequence
     i32 shift;       // the alignment's d
     i32 block_begin, block_end;  // key blocks that some row of the tile sees
+    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
 };
+
+// Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share keys and
+// values in the second-level cache. A sequence's blocks begin at its first tile times the number of heads.
+__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
+    const Tile& near = tiles[blockIdx.x / heads];
+    const int within = blockIdx.x - near.group_first * heads;
+    head = within / near.group_count;
+    return near.group_first + within % near.group_count;
+}
 
 struct HopperForwardArguments {
     TensorMap query, key, value, output;
@@ -28,17 +38,19 @@ struct HopperForwardArguments {
     float scale, padding;
 };
 
-constexpr int kGroups = GROUPS, kDim = HEAD_DIM, kPanels = kDim / 64, kRows = 64, kKeys = 128;
+constexpr int kGroups = GROUPS, kDim = HEAD_DIM, kPanels = kDim / 64, kRows = 64, kKeys = kDim == 128 && kGroups == 1 ? 64 : 128;
 constexpr bool kFeeds = kGroups > 1;
 constexpr int kStages = kDim == 64 ? (kFeeds ? 4 : 2) : 2;
-constexpr int kThreads = 128 * (kGroups + (kFeeds ? 1 : 0)), kBlocks = kFeeds ? 1 : (kDim == 64 ? 3 : 1);
+constexpr int kThreads = 128 * (kGroups + (kFeeds ? 1 : 0)), kBlocks = kFeeds ? 1 : (kDim == 64 ? 3 : 2);
 constexpr int kQueryBytes = kRows * kDim * 2, kTileBytes = kKeys * kDim * 2;
 // Registers: what is left after the feeding warpgroup has given up its own.
 constexpr int kFeedRegisters = kGroups == 3 ? 32 : 24, kWorkRegisters = kGroups == 3 ? 160 : 240;
 constexpr int kScores = kKeys / 2, kOutputs = kDim / 2;
+// Named barriers: one for each warpgroup's turn on the tensor cores, and one for its epilogue.
+constexpr int kTurn = 1, kEpilogue = 4;
 constexpr float kLog2E = 1.4426950408889634f;
 // The score of a key that is not seen.
-constexpr float kNone = -__builtin_inff();
+#define kNone bits_to_float(0xFF800000u)
 
 __device__ __forceinline__ u32 pack(bf16, float a, float b) { return pack_bf16(a, b); }
 __device__ __forceinline__ u32 pack(f16, float a, float b) { return pack_half(a, b); }
@@ -61,15 +73,16 @@ struct Softmax {
 };
 
 // A warpgroup's share of a tile: 64 query rows.
-template <bool kMasks> __device__ __forceinline__ void normalise(float (&s)[kScores], Softmax& x, float (&scale_old)[2], float c, int column, int low0, int high0, int low1, int high1) {
+template <bool kMasks> __device__ __forceinline__ void normalise(float (&s)[kScores], Softmax& x, float (&scale_old)[2], float c, int column, int low0, int count0, int low1, int count1) {
     if (kMasks) {
+        // One comparison for both ends: below the first key, the difference wraps to a large number.
+        const u32 from0 = (u32)(column - low0), from1 = (u32)(column - low1);
 #pragma unroll
         for (int j = 0; j < kScores / 4; j++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                int k = column + 8 * j + i;
-                if (k < low0 || k >= high0) s[4 * j + i] = kNone;
-                if (k < low1 || k >= high1) s[4 * j + 2 + i] = kNone;
+                if (from0 + (8 * j + i) >= (u32)count0) s[4 * j + i] = kNone;
+                if (from1 + (8 * j + i) >= (u32)count1) s[4 * j + 2 + i] = kNone;
             }
         }
     }
@@ -124,7 +137,7 @@ __device__ __forceinline__ void pack_all(u32 (&p)[kScores / 2], const float (&s)
 
 // What a thread must know of its two rows: the keys that they see, and its first column.
 struct Seen {
-    int low0, high0, low1, high1, column;
+    int low0, count0, low1, count1, column, group;
     u32 query;
     int key_head, blocks;
     float c;
@@ -138,6 +151,8 @@ template <bool kMasks> __device__ __forceinline__ void step(
     float f[2];
     barrier_wait(at.key_full + 8 * k, (i / kStages) & 1);
     barrier_wait(at.value_full + 8 * v, ((i - 1) / kStages) & 1);
+    // Warpgroups take turns, so that the exponentials of one run while the tensor cores work for another.
+    if (kFeeds) named_sync(kTurn + r.group, 256);
     pin(s);
     pin(o);
     wgmma_fence();
@@ -145,9 +160,10 @@ template <bool kMasks> __device__ __forceinline__ void step(
     wgmma_commit();
     multiply_values(o, p, at.value + v * kTileBytes);
     wgmma_commit();
+    if (kFeeds) named_arrive(kTurn + (r.group + 1 == kGroups ? 0 : r.group + 1), 256);
     wgmma_wait<1>();
     pin(s);
-    normalise<kMasks>(s, x, f, r.c, (t.block_end - 1 - i) * kKeys + r.column, r.low0, r.high0, r.low1, r.high1);
+    normalise<kMasks>(s, x, f, r.c, (t.block_end - 1 - i) * kKeys + r.column, r.low0, r.count0, r.low1, r.count1);
     wgmma_wait<0>();
     pin(o);
     pin(p);
@@ -176,12 +192,17 @@ template <bool kMasks> __device__ __forceinline__ void step(
 KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     DYNAMIC_SHARED(memory);
     __shared__ u64 barriers[1 + 4 * kStages];
-    const int head = blockIdx.x % a.heads, key_head = head / a.group;
-    const Tile t = a.tiles[blockIdx.x / a.heads];
+    int head;
+    const Tile t = a.tiles[find_tile(a.tiles, a.heads, head)];
+    const int key_head = head / a.group;
     const int thread = threadIdx.x, blocks = t.block_end - t.block_begin;
     const u32 base = shared_address(memory), first_barrier = shared_address(barriers);
     const Places at = {base, base + kGroups * kQueryBytes, base + kGroups * kQueryBytes + kStages * kTileBytes,
                        first_barrier, first_barrier + 8, first_barrier + 8 + 8 * kStages, first_barrier + 8 + 16 * kStages, first_barrier + 8 + 24 * kStages};
+    // A tile load that starts beyond its sequence faults; one that reaches beyond is filled with zeros.
+    const int query_groups = min_of(kGroups, (t.queries - t.first + kRows - 1) / kRows);
+    auto load_key = [&](int i) { load_keys(a, t, a.key, at.key + (i % kStages) * kTileBytes, at.key_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
+    auto load_value = [&](int i) { load_keys(a, t, a.value, at.value + (i % kStages) * kTileBytes, at.value_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
     if (thread == 0) {
         barrier_init(at.query_full, 1);
         for (int i = 0; i < kStages; i++) {
@@ -191,41 +212,35 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
             barrier_init(at.value_empty + 8 * i, 4 * kGroups);
         }
         fence_async();
+        if (blocks > 0) {
+            barrier_expect(at.query_full, query_groups * kQueryBytes);
+            for (int g = 0; g < query_groups; g++)
+                for (int p = 0; p < kPanels; p++)
+                    tile_load(at.query + g * kQueryBytes + p * kRows * 128, a.query, at.query_full, 64 * p, a.query_rows - t.queries + t.first + kRows * g, head, t.query_end);
+            for (int i = 0; i < kStages && i < blocks; i++) {
+                load_key(i);
+                load_value(i);
+            }
+        }
     }
     block_sync();
-    // A tile load that starts beyond its sequence faults; one that reaches beyond is filled with zeros.
-    const int query_groups = min_of(kGroups, (t.queries - t.first + kRows - 1) / kRows);
-    auto load_query = [&]() {
-        barrier_expect(at.query_full, query_groups * kQueryBytes);
-        for (int g = 0; g < query_groups; g++)
-            for (int p = 0; p < kPanels; p++)
-                tile_load(at.query + g * kQueryBytes + p * kRows * 128, a.query, at.query_full, 64 * p, a.query_rows - t.queries + t.first + kRows * g, head, t.query_end);
-    };
-    auto load_key = [&](int i) { load_keys(a, t, a.key, at.key + (i % kStages) * kTileBytes, at.key_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
-    auto load_value = [&](int i) { load_keys(a, t, a.value, at.value + (i % kStages) * kTileBytes, at.value_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
 
-    int group = thread / 128;
+    const int group = thread / 128;
     if (kFeeds) {
         if (group == kGroups) {
             registers_lower<kFeedRegisters>();
-            if (thread == 128 * kGroups && blocks > 0) {
-                load_query();
-                for (int i = 0; i < blocks; i++) {
-                    if (i >= kStages) barrier_wait(at.key_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
+            if (thread == 128 * kGroups) {
+                for (int i = kStages; i < blocks; i++) {
+                    barrier_wait(at.key_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
                     load_key(i);
-                    if (i >= kStages) barrier_wait(at.value_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
+                    barrier_wait(at.value_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
                     load_value(i);
                 }
             }
             return;
         }
         registers_raise<kWorkRegisters>();
-    } else if (thread == 0 && blocks > 0) {
-        load_query();
-        for (int i = 0; i < kStages && i < blocks; i++) {
-            load_key(i);
-            load_value(i);
-        }
+        if (group == kGroups - 1) named_arrive(kTurn, 256);
     }
 
     const int lane = thread & 31, warp = thread / 32 % 4, row = t.first + kRows * group + 16 * warp + lane / 4, column = 2 * (lane & 3);
@@ -238,7 +253,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     // The keys that this thread's two rows see. In 64 bits, because a window may be as wide as an int.
     auto low = [&](int r) { return a.left < 0 ? 0 : (int)max_of<i64>(0, (i64)r + t.shift - a.left); };
     auto high = [&](int r) { return a.right < 0 ? t.keys : (int)min_of<i64>(t.keys, max_of<i64>(0, (i64)r + t.shift + a.right + 1)); };
-    const Seen keys = {low(row), high(row), low(row + 8), high(row + 8), column, query, key_head, blocks, a.scale * kLog2E};
+    const Seen keys = {low(row), max_of(0, high(row) - low(row)), low(row + 8), max_of(0, high(row + 8) - low(row + 8)), column, group, query, key_head, blocks, a.scale * kLog2E};
 
     if (blocks > 0) {
         // Blocks from the right: those that reach beyond what the tile's first row sees, then those that all rows see whole, then those that begin
@@ -257,7 +272,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
         wgmma_wait<0>();
         pin(s);
         if (kFeeds && lane == 0) barrier_arrive(at.key_empty);
-        normalise<true>(s, x, f, keys.c, (t.block_end - 1) * kKeys + column, keys.low0, keys.high0, keys.low1, keys.high1);
+        normalise<true>(s, x, f, keys.c, (t.block_end - 1) * kKeys + column, keys.low0, keys.count0, keys.low1, keys.count1);
         pack_all(p, s);
         if (!kFeeds) {
             block_sync();
@@ -265,12 +280,14 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
         }
 
         int i = 1;
+        // The masked step stands here once for both ends: instructions are fetched too.
 #pragma unroll 1
-        for (; i < masked_right; i++) step<true>(a, t, at, keys, x, s, o, p, i);
+        for (int masked_end = masked_right; i < blocks; masked_end = blocks) {
 #pragma unroll 1
-        for (; i < unmasked_end; i++) step<false>(a, t, at, keys, x, s, o, p, i);
+            for (; i < masked_end; i++) step<true>(a, t, at, keys, x, s, o, p, i);
 #pragma unroll 1
-        for (; i < blocks; i++) step<true>(a, t, at, keys, x, s, o, p, i);
+            for (; i < unmasked_end; i++) step<false>(a, t, at, keys, x, s, o, p, i);
+        }
 
         const int v = (blocks - 1) % kStages;
         barrier_wait(at.value_full + 8 * v, ((blocks - 1) / kStages) & 1);
@@ -303,7 +320,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
         *(u32*)(memory + group * kQueryBytes + to + 8 * 128) = pack(ELEMENT{}, o[4 * j + 2] * inverse1, o[4 * j + 3] * inverse1);
     }
     fence_async();
-    named_sync(1 + group, 128);
+    named_sync(kEpilogue + group, 128);
     if (thread % 128 == 0 && t.first + kRows * group < t.queries) {
 #pragma unroll
         for (int q = 0; q < kPanels; q++) tile_store(a.output, query + q * kRows * 128, 64 * q, a.query_rows - t.queries + t.first + kRows * group, head, t.query_end);

@@ -7,7 +7,8 @@ struct PartialSumsArguments {
     i64 chunks, columns;
     const double* factor;   // multiplies the sum when given: a number on the device
     double scale;
-    Target target;          // [columns]
+    i64 split;              // columns before it go to the first target, the others to the second
+    Target target, second;
 };
 
 constexpr int kColumns = 32, kLanes = 32;
@@ -24,6 +25,9 @@ KERNEL(add_partials, PartialSumsArguments, 1024, 1) {
     if (lane == 0 && at < a.columns) {
         float total = 0;
         for (int i = 0; i < kLanes; i++) total += sums[i][column];
-        a.target.write(at, (float)(total * (a.factor ? a.scale * *a.factor : a.scale)));
+        float value = (float)(total * (a.factor ? a.scale * *a.factor : a.scale));
+        if (at < a.split) {
+            if (a.target.data) a.target.write(at, value);
+        } else if (a.second.data) a.second.write(at - a.split, value);
     }
 }

@@ -23,6 +23,8 @@ __device__ __forceinline__ void warp_sync() { asm volatile("bar.warp.sync 0xffff
 __device__ __forceinline__ void named_sync(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 // Pauses the warp for up to about twice as many nanoseconds.
 __device__ __forceinline__ void sleep_ns(u32 nanoseconds) { asm volatile("nanosleep.u32 %0;" ::"r"(nanoseconds)); }
+// Arrives at barrier "id" without waiting: the other threads of its count wait for this one.
+__device__ __forceinline__ void named_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 __device__ __forceinline__ void device_fence() { asm volatile("membar.gl;" ::: "memory"); }
 
 // --- warp exchange; all 32 lanes take part ---
@@ -46,6 +48,7 @@ __device__ __forceinline__ bool any(bool predicate) { return ballot(predicate) !
 // --- bits and conversions ---
 __device__ __forceinline__ u32 float_bits(float x) { u32 y; asm("mov.b32 %0, %1;" : "=r"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float bits_to_float(u32 x) { float y; asm("mov.b32 %0, %1;" : "=f"(y) : "r"(x)); return y; }
+__device__ __forceinline__ int count_bits(u32 x) { int y; asm("popc.b32 %0, %1;" : "=r"(y) : "r"(x)); return y; }
 __device__ __forceinline__ float half_to_float(u16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x)); return y; }
 __device__ __forceinline__ u16 float_to_half(float x) { u16 y; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y; }
 __device__ __forceinline__ u16 float_to_bf16(float x) { u16 y; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y; }

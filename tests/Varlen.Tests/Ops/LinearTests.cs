@@ -53,6 +53,50 @@ public sealed class LinearTests
         Numeric.AssertClose(reference, F.Linear(x, w.Transpose(0, 1).Contiguous(), b, WeightLayout.InOut));
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void ValuesAndGradientsMatchDoublePrecision(string device, DType dtype)
+    {
+        Device on = TestDevices.Get(device);
+        foreach ((int rows, int features, int outputs) in ((int, int, int)[])[(0, 4, 3), (1, 1, 1), (5, 7, 3), (31, 66, 45), (70, 16, 24), (33, 64, 65)])
+        {
+            foreach (WeightLayout layout in Enum.GetValues<WeightLayout>())
+            {
+                foreach (bool bias in (bool[])[false, true])
+                {
+                    using TensorScope scope = TensorScope.Begin();
+                    Tensor x = Leaf([rows, features + 2], 1), w = Leaf(layout == WeightLayout.OutIn ? [outputs, features] : [features, outputs], 2), b = Leaf([outputs], 3);
+                    Tensor gradient = Tensor.Randn([rows, outputs], 4, dtype);
+                    Tensor[] leaves = [x, w, b], moved = [.. leaves.Select(leaf => Moved(leaf))];
+                    // Twice: the second pass adds to the first one's gradients.
+                    for (int pass = 0; pass < 2; pass++)
+                    {
+                        Tensor expected = F.Linear(x.Narrow(1, 1, features), w, bias ? b : null, layout), actual = F.Linear(moved[0].Narrow(1, 1, features), moved[1], bias ? moved[2] : null, layout);
+                        expected.Backward(gradient.To(dtype: DType.Float64));
+                        actual.Backward(gradient.To(on));
+                        Numeric.AssertClose(expected, actual.To(Device.Cpu));
+                    }
+                    for (int i = 0; i < (bias ? 3 : 2); i++) Numeric.AssertClose(leaves[i].Grad!, moved[i].Grad!.To(Device.Cpu));
+                }
+            }
+        }
+
+        Tensor Leaf(Shape shape, ulong seed)
+        {
+            Tensor leaf = Tensor.Randn(shape, seed, dtype).To(dtype: DType.Float64);
+            leaf.RequiresGrad = true;
+            return leaf;
+        }
+
+        Tensor Moved(Tensor leaf)
+        {
+            using var region = GradMode.NoGrad();
+            Tensor tensor = leaf.To(dtype: dtype).To(on);
+            tensor.RequiresGrad = true;
+            return tensor;
+        }
+    }
+
     [Fact]
     public void ChunksOfAProjectionShareOneGradientBuffer()
     {
@@ -89,20 +133,22 @@ public sealed class LinearTests
         Numeric.AssertSameBits(expected.Grad!, w.Grad!);
     }
 
-    [Fact]
-    public void ParametersGatherSinglePrecisionUnder16BitTypes()
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void ParametersGatherSinglePrecisionUnder16BitTypes(string device)
     {
+        Device on = TestDevices.Get(device);
         using var layer = new Parameter(Tensor.Randn([4, 6], 1));
-        layer.To(Device.Cpu, DType.BFloat16);
+        layer.To(on, DType.BFloat16);
         using TensorScope scope = TensorScope.Begin();
         Tensor x = Tensor.Randn([9, 6], 2, DType.BFloat16), gradient = Tensor.Randn([9, 4], 3, DType.BFloat16);
         for (int pass = 1; pass <= 2; pass++)
         {
-            F.Linear(x, layer).Backward(gradient);
+            F.Linear(x.To(on), layer).Backward(gradient.To(on));
             Tensor expected = F.MatMul(gradient.To(dtype: DType.Float64).Transpose(0, 1), x.To(dtype: DType.Float64));
             double[] scaled = [.. expected.ToArray<double>().Select(value => value * pass)];
             Assert.Equal(DType.Float32, layer.Grad!.DType);
-            Numeric.AssertClose(Tensor.From(scaled, [4, 6]), layer.Grad);
+            Numeric.AssertClose(Tensor.From(scaled, [4, 6]), layer.Grad.To(Device.Cpu));
         }
     }
 

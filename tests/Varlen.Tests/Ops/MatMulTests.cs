@@ -72,6 +72,44 @@ public sealed class MatMulTests
         Numeric.AssertClose(expected, F.MatMul(a, b));
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void ValuesAndGradientsMatchDoublePrecision(string device, DType dtype)
+    {
+        Device on = TestDevices.Get(device);
+        foreach ((int[] left, int[] right) in Shapes.Select(row => row.Data))
+        {
+            foreach (bool transposed in (bool[])[false, true])
+            {
+                using TensorScope scope = TensorScope.Begin();
+                Tensor a = Leaf(left, 1), b = Leaf(right, 2), expected = F.MatMul(a, b), gradient = Tensor.Randn(expected.Shape, 3, dtype);
+                expected.Backward(gradient.To(dtype: DType.Float64));
+                Tensor x = On(a), y = On(b), actual = F.MatMul(View(x), View(y));
+                actual.Backward(gradient.To(on));
+                Numeric.AssertClose(expected, actual.To(Device.Cpu));
+                Numeric.AssertClose(a.Grad!, View(x.Grad!).Contiguous().To(Device.Cpu));
+                Numeric.AssertClose(b.Grad!, View(y.Grad!).Contiguous().To(Device.Cpu));
+
+                // The same values, stored as columns or as rows.
+                Tensor View(Tensor tensor) => transposed ? tensor.Transpose(-1, -2) : tensor;
+                Tensor On(Tensor tensor)
+                {
+                    using var region = GradMode.NoGrad();
+                    Tensor moved = View(tensor).Contiguous().To(dtype: dtype).To(on);
+                    moved.RequiresGrad = true;
+                    return moved;
+                }
+            }
+        }
+
+        Tensor Leaf(int[] shape, ulong seed)
+        {
+            Tensor leaf = Tensor.Randn(new Shape(shape), seed, dtype).To(dtype: DType.Float64);
+            leaf.RequiresGrad = true;
+            return leaf;
+        }
+    }
+
     [Fact]
     public void BitsDoNotDependOnTheNumberOfThreads()
     {
