@@ -37,14 +37,14 @@ public sealed class CudaPlatformTests
     public void ADriverWithoutAFunctionIsNoDriverThatWorks()
     {
         using FakeLibraries libraries = new FakeLibraries().Driver(13000, hasInit: false);
-        AssertMissing(libraries.Ask(), $"{libraries.Path}/libcuda.so.1 is no CUDA driver that works", "cuInit");
+        AssertMissing(libraries.Ask(), $"{libraries.Folder}/libcuda.so.1 is no CUDA driver that works", "cuInit");
     }
 
     [Fact]
     public void AFileThatIsNoLibraryIsNamedWithTheLoadersWords()
     {
         using FakeLibraries libraries = new FakeLibraries().Text("libcuda.so.1", "not a library");
-        AssertMissing(libraries.Ask(), "the CUDA driver was not found", $"{libraries.Path}/libcuda.so.1: ", "file too short", "install an NVIDIA driver for CUDA 12.0 or newer");
+        AssertMissing(libraries.Ask(), "the CUDA driver was not found", $"{libraries.Folder}/libcuda.so.1: ", "file too short", "install an NVIDIA driver for CUDA 12.0 or newer");
     }
 
     [Fact]
@@ -70,8 +70,8 @@ public sealed class CudaPlatformTests
     public void ALibraryWithoutItsFunctionsIsNamed()
     {
         using FakeLibraries libraries = new FakeLibraries().Driver(13000).Nvrtc(13).CublasLt(13);
-        File.Copy(Path.Combine(libraries.Path, "libcublasLt.so.13"), Path.Combine(libraries.Path, "libnvrtc.so.13"), overwrite: true);
-        AssertMissing(libraries.Ask(), $"{libraries.Path}/libnvrtc.so.13 is no NVRTC that works", "nvrtcVersion");
+        File.Copy(Path.Combine(libraries.Folder, "libcublasLt.so.13"), Path.Combine(libraries.Folder, "libnvrtc.so.13"), overwrite: true);
+        AssertMissing(libraries.Ask(), $"{libraries.Folder}/libnvrtc.so.13 is no NVRTC that works", "nvrtcVersion");
     }
 
     [Fact]

@@ -37,7 +37,7 @@ internal sealed class FakeLibraries : IDisposable
         Assert.SkipWhen(Device.CudaCount > 0 && !TestDevices.IsEmulated, "this machine's own CUDA libraries would be found");
     }
 
-    public string Path => _folder.Path;
+    public string Folder => _folder.Path;
 
     public FakeLibraries Driver(int version, int init = 0, int count = 1, bool hasInit = true) => Make("libcuda.so.1", $"-DDRIVER={version}", $"-DINIT={init}", $"-DCOUNT={count}", hasInit ? "-DFINE" : "-DNO_INIT");
 
@@ -54,7 +54,7 @@ internal sealed class FakeLibraries : IDisposable
     /// <summary>What a process says that has these libraries: the number of devices, what became of the first one, and of the fourth.</summary>
     public string[] Ask(params (string Name, string? Value)[] variables)
     {
-        (int exitCode, string output, string error) = CudaTarget.Start("why", [("VARLEN_CUDA_LIBRARIES", Path), ("CUDA_HOME", null), ("CUDA_PATH", null), .. variables]);
+        (int exitCode, string output, string error) = CudaTarget.Start("why", [("VARLEN_CUDA_LIBRARIES", Folder), ("CUDA_HOME", null), ("CUDA_PATH", null), .. variables]);
         Assert.True(exitCode == 0, error);
         string[] lines = output.TrimEnd().Split('\n');
         Assert.Equal(3, lines.Length);

@@ -122,7 +122,7 @@ public sealed class LibrarySearchTests : IDisposable
     {
         if (Path.IsPathRooted(path) && !path.StartsWith(_folder.Path, StringComparison.Ordinal)) throw new DllNotFoundException("of this machine");
         _asked.Add(path);
-        if (!Path.IsPathRooted(path)) throw new DllNotFoundException("not on the loader's path\nand more");
+        if (!Path.IsPathRooted(path)) throw new DllNotFoundException("and more\nnot on the loader's path\n");
         return File.ReadAllText(path) == "broken" ? throw new BadImageFormatException("not an ELF file") : 1;
     }
 }
