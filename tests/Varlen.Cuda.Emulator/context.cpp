@@ -218,7 +218,7 @@ EXPORT CUresult cuStreamIsCapturing(void*, int* status) { ENTER_CONTEXT; *status
     EXPORT CUresult name() { ENTER; return kNotSupported; }
 NOT_SUPPORTED(cuStreamBeginCapture_v2) NOT_SUPPORTED(cuStreamEndCapture) NOT_SUPPORTED(cuStreamGetCaptureInfo_v2) NOT_SUPPORTED(cuGraphCreate)
 NOT_SUPPORTED(cuGraphInstantiateWithFlags) NOT_SUPPORTED(cuGraphLaunch) NOT_SUPPORTED(cuGraphUpload) NOT_SUPPORTED(cuGraphDestroy)
-NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuTensorMapEncodeTiled) NOT_SUPPORTED(cuLaunchKernelEx)
+NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuLaunchKernelEx)
 
 // --- events ---
 EXPORT CUresult cuEventCreate(void** event, unsigned flags) {
