@@ -46,6 +46,6 @@ internal static class MachineInfo
         CudaPlatform platform = CudaPlatform.OfThisMachine;
         if (platform.Missing is { } missing) return [("cuda", null, missing)];
         return platform.Devices.Select(device => ($"cuda:{device.Index}",
-            (string?)string.Create(CultureInfo.InvariantCulture, $"{device.Name}, compute capability {device.ComputeCapability}, {device.MultiprocessorCount} multiprocessors, {device.Bytes / (double)(1 << 30):F1} GiB"), platform.WhyNot(device)));
+            (string?)string.Create(CultureInfo.InvariantCulture, $"{device.Name}, compute capability {device.ComputeCapability}, {device.MultiprocessorCount} multiprocessors, {device.Bytes / (double)(1 << 30):F1} GiB"), CudaPlatform.WhyNot(device)));
     }
 }
