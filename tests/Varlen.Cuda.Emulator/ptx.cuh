@@ -87,18 +87,19 @@ template <class Lane> inline void require_full(Lane* const* lanes, const Place& 
     if (lanes[31] == nullptr) block()->fail(place, "an instruction of the whole warp in a warp with fewer than 32 threads");
 }
 
-// Shared addresses have 32 bits and keep the low 12 bits of pointers.
-inline unsigned char* shared_origin() { return emulated_dynamic - (1ul << 30); }
+// Shared addresses have 32 bits and keep the low 12 bits of pointers. Integers, since the origin is no element of any array.
+inline u64 shared_origin() { return (u64)emulated_dynamic - (1ul << 30); }
 inline unsigned char* shared_pointer(u32 address, unsigned bytes, const Place& place) {
-    unsigned char* p = shared_origin() + address;
-    bool is_dynamic = p >= emulated_dynamic && p + bytes <= emulated_dynamic + kSharedBytes;
-    bool is_static = p >= __start_emulated_shared && p + bytes <= __stop_emulated_shared;
-#ifndef __clang__
-    is_static = true;
+    u64 p = shared_origin() + address, dynamic = (u64)emulated_dynamic, begin = (u64)__start_emulated_shared, end = (u64)__stop_emulated_shared;
+    bool is_dynamic = p >= dynamic && p + bytes <= dynamic + kSharedBytes;
+#ifdef __clang__
+    bool is_static = p >= begin && p + bytes <= end;
+#else
+    bool is_static = true;
 #endif
     if (!is_dynamic && !is_static) block()->fail(place, "address %#x is not in shared memory", address);
     if (address % bytes != 0) block()->fail(place, "shared address %#x is not a multiple of %u", address, bytes);
-    return p;
+    return (unsigned char*)p;
 }
 
 inline float bf16_to_float(u16 x) { u32 b = (u32)x << 16; float y; memcpy(&y, &b, 4); return y; }
@@ -225,7 +226,7 @@ __device__ __forceinline__ u32 fetch_add(u32* p, u32 x) { return __atomic_fetch_
 
 // --- shared memory ---
 inline u32 shared_address(const void* p, HERE) {
-    u32 address = (u32)(static_cast<const unsigned char*>(p) - emulator::shared_origin());
+    u32 address = (u32)((u64)p - emulator::shared_origin());
     emulator::shared_pointer(address, 1, place);
     return address;
 }

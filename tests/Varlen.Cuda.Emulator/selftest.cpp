@@ -185,9 +185,9 @@ static void test_kernels() {
 static void test_mistakes() {
     struct Mistake { int mode; const char* found; int64_t count; int code; };
     for (const Mistake& m : {Mistake{0, "of its warp", 0, 719}, {1, "diverged", 0, 719}, {2, "ended", 0, 719},
-                             {3, "no thread can go on", 0, 719}, {4, "after the end of an allocation of 252 bytes was overwritten", 63, 700}, {4, "wrote to", 64, 719}, {5, "read from", 1000, 719},
+                             {3, "no thread can go on", 0, 719}, {4, "after the end of an allocation of 252 bytes was overwritten", 63, 700}, {4, "wrote to", 64, 719}, {5, "selftest.cu:", 1000, 719},
                              {6, "the byte 4 before", 0, 700}, {7, "dynamic shared memory was overwritten", 100, 719}, {8, "in no allocation", 0, 719}, {9, "stack overflowed", 0, 719},
-                             {10, "not in shared memory", 0, 719}, {12, "not a multiple of 16", 0, 719}, {13, "have ended", 0, 719}}) {
+                             {10, "not in shared memory", 0, 719}, {12, "not a multiple of 16", 0, 719}, {13, "have ended", 0, 719}, {14, "not a multiple of what its type needs at selftest.cu", 0, 719}, {15, "outside of its array at selftest.cu", 64, 719}}) {
         Array<float> z(m.mode == 4 && m.count == 63 ? 63 : 64);
         if (z.count == 63) {
             // The last thread's store is past the end as well.

@@ -37,24 +37,29 @@ namespace Varlen.Nn
         /// <param name="logits">Unnormalised scores, <c>[..., classes]</c>, any floating-point type. Computed in single precision (double for Float64).</param>
         /// <param name="targets">Class numbers, <c>[...]</c>, Int32 or Int64.</param>
         /// <param name="ignoreIndex">Targets of this value count neither in the sum nor in the mean, and have no gradient.</param>
-        /// <param name="reduction">Mean or sum. The mean of no targets is 0 (in PyTorch it is NaN), so that an empty batch harms nothing.</param>
+        /// <param name="reduction">Mean or sum. A mean waits for the targets' device, to count them. The mean of no targets is 0 (in PyTorch it is NaN), so that an empty batch harms nothing.</param>
         /// <returns>A scalar, Float32, or Float64 for Float64 logits.</returns>
         /// <exception cref="ArgumentException">Shapes, types or devices do not fit, or a target is not a class.</exception>
         public static Tensor CrossEntropy(Tensor logits, Tensor targets, long ignoreIndex = -100, Reduction reduction = Reduction.Mean)
-            => CrossEntropyOf(nameof(CrossEntropy), logits, targets, ignoreIndex, reduction).Loss;
+            => CrossEntropyOf(nameof(CrossEntropy), logits, targets, ignoreIndex, reduction, counts: reduction == Reduction.Mean).Loss;
 
         /// <summary>The summed cross entropy, and over how many targets: what adds up over micro-batches and ranks to be divided once.</summary>
-        /// <returns>The sum, a scalar as of <see cref="CrossEntropy"/>, and the exact number of targets in it.</returns>
+        /// <returns>
+        /// The sum, a scalar as of <see cref="CrossEntropy"/>, and the exact number of targets in it. Counting waits for the targets' device;
+        /// <see cref="LinearCrossEntropy"/> does not, nor does <see cref="CrossEntropy"/> with <see cref="Reduction.Sum"/>.
+        /// </returns>
         /// <inheritdoc cref="CrossEntropy"/>
         public static (Tensor Sum, long Count) CrossEntropySum(Tensor logits, Tensor targets, long ignoreIndex = -100)
-            => CrossEntropyOf(nameof(CrossEntropySum), logits, targets, ignoreIndex, Reduction.Sum);
+            => CrossEntropyOf(nameof(CrossEntropySum), logits, targets, ignoreIndex, Reduction.Sum, counts: true);
 
-        private static (Tensor Loss, long Count) CrossEntropyOf(string op, Tensor logits, Tensor targets, long ignoreIndex, Reduction reduction)
+        private static (Tensor Loss, long Count) CrossEntropyOf(string op, Tensor logits, Tensor targets, long ignoreIndex, Reduction reduction, bool counts)
         {
             int classes = Op.RequireRows(op, logits, nameof(logits));
             var kernels = Op.Require<ICrossEntropyKernels>(op, logits, targets);
             targets = targets.Contiguous();
-            long count = Targets.Count(op, logits, nameof(logits), targets, classes, ignoreIndex);
+            long count = 0;
+            if (counts) count = Targets.Count(op, logits, nameof(logits), targets, classes, ignoreIndex);
+            else Targets.Check(op, logits, nameof(logits), targets, classes, ignoreIndex);
             double scale = reduction == Reduction.Sum ? 1 : count == 0 ? 0 : 1.0 / count;
             logits = logits.Contiguous();
             DType accumulator = Op.Accumulator(logits.DType);

@@ -25,7 +25,7 @@ namespace Varlen.Nn
         /// The output layer of a classifier and its summed cross entropy as one op: the logits are computed once, overwritten by their gradient
         /// when a backward pass is to come, and never all at once otherwise.
         /// </summary>
-        /// <param name="input">Activations, <c>[tokens, in]</c>, any floating-point type. Logits are single precision (double for Float64).</param>
+        /// <param name="input">Activations, <c>[tokens, in]</c>, any floating-point type. Logits are single precision (double for Float64), on a GPU rounded to this type as their gradient is.</param>
         /// <param name="weight">Weight of the output layer, <c>[classes, in]</c>, of the input's type.</param>
         /// <param name="bias">Its bias, <c>[classes]</c>; none when null.</param>
         /// <param name="targets">Class numbers, <c>[tokens]</c>, Int32 or Int64.</param>

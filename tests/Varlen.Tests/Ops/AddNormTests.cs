@@ -100,4 +100,72 @@ public sealed class AddNormTests
         Assert.Equal("pending", e.ParamName);
         Assert.Equal("pending", Assert.Throws<ArgumentException>(() => F.AddRmsNorm(Tensor.Ones([2, 3]), Tensor.Ones([2, 3], DType.Float16), null)).ParamName);
     }
+
+    [Theory]
+    [InlineData(DType.Float32, 0, 8, true)]
+    [InlineData(DType.Float32, 13, 67, true)]
+    [InlineData(DType.Float32, 13, 768, false)]
+    [InlineData(DType.BFloat16, 40, 1024, true)]
+    [InlineData(DType.BFloat16, 3, 1100, false)]
+    [InlineData(DType.Float16, 7, 256, true)]
+    public void CudaMatchesDoublePrecision(DType dtype, int rows, int features, bool centered)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor[] inputs = [Tensor.Randn([rows, features], 1, DType.Float64), Tensor.Randn([rows, features], 2, DType.Float64), Tensor.Randn([features], 3, DType.Float64)];
+        Tensor[] Run(Tensor[] x)
+        {
+            (Tensor sum, Tensor normed) = centered ? F.AddLayerNorm(x[0], x[1], x[2]) : F.AddRmsNorm(x[0], x[1], x[2]);
+            return [sum, normed];
+        }
+        DeviceCheck.RunAll(cuda, dtype, Run, inputs);
+    }
+
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void CudaEqualsAdditionThenNormBitForBit(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        foreach (int features in (int[])[131, 256, 1320])
+        {
+            Tensor a = Tensor.Randn([5, features], 1, dtype), b = Tensor.Randn([5, features], 2, dtype), w = Tensor.Randn([features], 3, dtype).To(cuda), shift = Tensor.Randn([features], 4, dtype).To(cuda);
+            (Tensor expected, _) = F.AddLayerNorm(a, b);
+            (Tensor layerSum, Tensor layer) = F.AddLayerNorm(a.To(cuda), b.To(cuda), w, shift);
+            (Tensor rmsSum, Tensor rms) = F.AddRmsNorm(a.To(cuda), b.To(cuda), w);
+            Numeric.AssertSameBits(expected, layerSum.To(Device.Cpu));
+            Numeric.AssertSameBits(expected, rmsSum.To(Device.Cpu));
+            Numeric.AssertSameBits(F.LayerNorm(layerSum, w, shift).To(Device.Cpu), layer.To(Device.Cpu));
+            Numeric.AssertSameBits(F.RmsNorm(layerSum, w).To(Device.Cpu), rms.To(Device.Cpu));
+        }
+    }
+
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    public void CudaKeepsAResidualStreamInOneGradientBuffer(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        (Tensor Hidden, Tensor[] Leaves) Run(DType type, Device device)
+        {
+            Tensor Leaf(ulong seed, Shape shape)
+            {
+                Tensor leaf = Tensor.Randn(shape, seed, dtype).To(dtype: type).To(device).Clone();
+                leaf.RequiresGrad = true;
+                return leaf;
+            }
+            Tensor[] leaves = [Leaf(1, [6, 24]), Leaf(2, [6, 24]), Leaf(3, [24]), Leaf(4, [24]), Leaf(5, [24])];
+            (Tensor residual, Tensor normed) = F.AddLayerNorm(F.RmsNorm(leaves[0], leaves[2]), leaves[1], leaves[3]);
+            (residual, normed) = F.AddLayerNorm(residual, F.RmsNorm(normed, leaves[4]), leaves[2]);
+            normed.Backward(Tensor.Randn([6, 24], 10, dtype).To(dtype: type).To(device));
+            return (normed.Detach(), leaves);
+        }
+        (Tensor expected, Tensor[] exact) = Run(DType.Float64, Device.Cpu);
+        (Tensor actual, Tensor[] leaves) = Run(dtype, cuda);
+        Numeric.AssertClose(expected, actual, dtype == DType.Float32 ? null : 0.06);
+        for (int i = 0; i < leaves.Length; i++) Numeric.AssertClose(exact[i].Grad!, leaves[i].Grad!, dtype == DType.Float32 ? 1e-4 : 0.15);
+    }
 }

@@ -158,4 +158,74 @@ public sealed class CrossEntropyTests
         }
         return (sum, count, gradient);
     }
+
+    [Theory]
+    [InlineData(DType.Float32, 1)]
+    [InlineData(DType.Float32, 300)]
+    [InlineData(DType.BFloat16, 67)]
+    [InlineData(DType.BFloat16, 2056)]
+    [InlineData(DType.Float16, 67)]
+    public void CudaMatchesTheDefinition(DType dtype, int classes)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        const int tokens = 41, ignored = 7;
+        Tensor logits = Tensor.Randn([tokens, classes], 1, dtype).To(cuda);
+        logits.RequiresGrad = true;
+        long[] targets = [.. Enumerable.Range(0, tokens).Select(i => i % 3 == 1 ? ignored - 100L : i * 31 % classes)];
+        (double expected, int count, double[] gradient) = Reference(logits.ToArray<double>(), targets, classes, ignored - 100);
+        Tensor narrow = Tensor.From([.. targets.Select(target => (int)target)], [tokens]).To(cuda), wide = Tensor.From(targets, [tokens]).To(cuda);
+        (Tensor sum, long counted) = F.CrossEntropySum(logits, wide, ignored - 100);
+        Assert.Equal(count, counted);
+        Assert.Equal(expected, sum.Item(), Numeric.Tolerance(DType.Float32, expected));
+        Assert.Equal(expected / count, F.CrossEntropy(logits, narrow, ignored - 100).Item(), Numeric.Tolerance(DType.Float32, expected / count));
+        sum.Backward();
+        Numeric.AssertClose(Tensor.From(gradient, [tokens, classes]), logits.Grad!);
+        F.CrossEntropy(logits, narrow, ignored - 100, Reduction.Sum).Backward();
+        Numeric.AssertClose(Tensor.From([.. gradient.Select(value => 2 * value)], [tokens, classes]), logits.Grad!);
+    }
+
+    [Fact]
+    public void CudaKeepsHugeAndNonFiniteLogitsApart()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        float[] values = [.. Tensor.Randn([6, 40], 1).ToArray<float>()];
+        for (int i = 0; i < 40; i++) values[i] += i % 2 * 1e4f;
+        values[50] = float.NegativeInfinity;
+        values[90] = float.NaN;
+        values[130] = float.PositiveInfinity;
+        Array.Fill(values, float.NegativeInfinity, 160, 40);
+        for (int i = 0; i < 40; i++) values[200 + i] = i == 3 ? 0 : -60 - i;
+        Tensor targets = Tensor.From([5L, 6, 7, 8, 9, 3], [6]);
+        float[] expected = Gradient(Device.Cpu), actual = Gradient(cuda);
+        for (int i = 0; i < expected.Length; i++)
+            if (float.IsNaN(expected[i])) Assert.True(float.IsNaN(actual[i]), $"element {i}: {actual[i]}");
+            else Assert.Equal(expected[i], actual[i], 1e-6f);
+        Assert.All(actual[210..240], value => Assert.Equal(0, value));
+
+        float[] Gradient(Device device)
+        {
+            Tensor logits = Tensor.From(values, [6, 40]).To(device).Clone();
+            logits.RequiresGrad = true;
+            Tensor loss = F.CrossEntropy(logits, targets.To(device), reduction: Reduction.Sum);
+            Assert.True(double.IsNaN(loss.Item()));
+            loss.Backward();
+            return logits.Grad!.ToArray<float>();
+        }
+    }
+
+    [Fact]
+    public void CudaCountsNothingAsZero()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor logits = Tensor.Full([3, 5], double.NaN).To(cuda);
+        logits.RequiresGrad = true;
+        Tensor loss = F.CrossEntropy(logits, Tensor.Full([3], -100, DType.Int64).To(cuda));
+        loss.Backward();
+        Assert.Equal(0, loss.Item());
+        Assert.All(logits.Grad!.ToArray<float>(), value => Assert.Equal(0, value));
+        Assert.Equal(0, F.CrossEntropy(Tensor.Zeros([0, 3]).To(cuda), Tensor.Zeros([0], DType.Int32).To(cuda)).Item());
+    }
 }

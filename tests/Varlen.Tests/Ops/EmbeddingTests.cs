@@ -131,4 +131,52 @@ public sealed class EmbeddingTests
             Tensor weight = Tensor.Randn([5, 2], 12, requiresGrad: true);
             F.Embedding(weight, Tensor.From([0, 1, 1], [3])).Backward(Tensor.Ones([3, 2]));
         });
+
+    [Theory]
+    [InlineData(DType.Float32, 0, 5, 7)]
+    [InlineData(DType.Float32, 1, 1, 1)]
+    [InlineData(DType.Float32, 700, 5, 65)]
+    [InlineData(DType.BFloat16, 500, 300, 64)]
+    [InlineData(DType.Float16, 90, 70000, 8)]
+    public void CudaMatchesDoublePrecision(DType dtype, int tokens, int rows, int features)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        var random = new Random(5);
+        // One id is frequent, so that its rows are summed in several runs.
+        Tensor ids = Tensor.From([.. Enumerable.Range(0, tokens).Select(_ => random.Next(2) == 0 ? (long)(rows - 1) : random.Next(rows))], [tokens]);
+        Tensor positions = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i % 3)], [tokens]), deviceIds = ids.To(cuda), devicePositions = positions.To(cuda);
+        Tensor weight = Tensor.Randn([rows, features], 1, DType.Float64), positionWeight = Tensor.Randn([3, features], 2, DType.Float64);
+        DeviceCheck.RunAll(cuda, dtype, t => [t[0].Device == cuda ? F.Embedding(t[0], deviceIds, paddingIndex: 0) : F.Embedding(t[0], ids, paddingIndex: 0)], weight);
+        if (rows < 1000) DeviceCheck.RunAll(cuda, dtype, t => [t[0].Device == cuda ? F.EmbeddingSum(t[0], deviceIds, t[1], devicePositions) : F.EmbeddingSum(t[0], ids, t[1], positions)], weight, positionWeight);
+    }
+
+    [Fact]
+    public void CudaAddsTokensInTheSameOrderEveryTime()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        var random = new Random(9);
+        Tensor ids = Tensor.From([.. Enumerable.Range(0, 1100).Select(_ => random.Next(40) * random.Next(2))], [1100]).To(cuda), dy = Tensor.Randn([1100, 65], 10).To(cuda);
+        Assert.Equal(Gradient(), Gradient());
+
+        float[] Gradient()
+        {
+            Tensor weight = Tensor.Randn([40, 65], 11).To(cuda);
+            weight.RequiresGrad = true;
+            F.Embedding(weight, ids).Backward(dy);
+            return weight.Grad!.ToArray<float>();
+        }
+    }
+
+    [Fact]
+    public void CudaMastersTakeTheirGradientInSinglePrecision()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        using Embedding layer = new Embedding(4, 8, paddingIndex: 2, seed: 6).To(cuda, DType.BFloat16);
+        layer.Forward(Tensor.From([0L, 2, 0], [3]).To(cuda)).Backward(Tensor.Full([3, 8], 0.25, DType.BFloat16).To(cuda));
+        Assert.Equal(DType.Float32, layer.Weight.Grad!.DType);
+        Assert.Equal([.. Enumerable.Range(0, 32).Select(i => i < 8 ? 0.5f : 0)], layer.Weight.Grad!.ToArray<float>());
+    }
 }

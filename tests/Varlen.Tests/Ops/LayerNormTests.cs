@@ -112,4 +112,91 @@ public sealed class LayerNormTests
         Assert.Equal("input", Assert.Throws<ArgumentException>(() => F.LayerNorm(Tensor.Ones([]))).ParamName);
         Assert.Equal("epsilon", Assert.Throws<ArgumentException>(() => F.LayerNorm(x, epsilon: double.NaN)).ParamName);
     }
+
+    public static TheoryData<DType, int, int> CudaShapes { get; } = new(
+        from dtype in (DType[])[DType.Float32, DType.BFloat16, DType.Float16]
+        from shape in ((int, int)[])[(0, 4), (1, 1), (5, 3), (37, 64), (3, 67), (21, 1024), (2, 1030), (3, 2048)] select (dtype, shape.Item1, shape.Item2));
+
+    [Theory]
+    [MemberData(nameof(CudaShapes))]
+    public void CudaMatchesDoublePrecision(DType dtype, int rows, int features)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Randn([rows, features], 1, DType.Float64), w = Tensor.Randn([features], 2, DType.Float64), b = Tensor.Randn([features], 3, DType.Float64);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0])], x);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], bias: t[1])], x, b);
+    }
+
+    [Theory]
+    [InlineData(DType.Float32, 8200)]
+    [InlineData(DType.BFloat16, 8200)]
+    [InlineData(DType.BFloat16, 33000)]
+    public void CudaTakesLongRows(DType dtype, int features)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Randn([2, features], 1, DType.Float64), w = Tensor.Randn([features], 2, DType.Float64), b = Tensor.Randn([features], 3, DType.Float64);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
+    }
+
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    public void CudaBitsOfARowDependOnThatRowAlone(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        foreach (int features in (int[])[65, 256, 1536])
+        {
+            Tensor x = Tensor.Randn([19, features], 1, dtype).To(cuda), w = Tensor.Randn([features], 2, dtype).To(cuda), dy = Tensor.Randn([19, features], 3, dtype).To(cuda);
+            (Tensor all, Tensor allGradient) = Run(x, dy);
+            // Not at a multiple of 16 bytes when the features are odd.
+            (Tensor part, Tensor partGradient) = Run(x.Narrow(0, 7, 3), dy.Narrow(0, 7, 3).Clone());
+            Numeric.AssertSameBits(all.Narrow(0, 7, 3).Clone().To(Device.Cpu), part.To(Device.Cpu));
+            Numeric.AssertSameBits(allGradient.Narrow(0, 7, 3).Clone().To(Device.Cpu), partGradient.To(Device.Cpu));
+
+            (Tensor, Tensor) Run(Tensor input, Tensor gradient)
+            {
+                Tensor leaf = input.Detach();
+                leaf.RequiresGrad = true;
+                Tensor y = F.LayerNorm(leaf, w);
+                y.Backward(gradient);
+                return (y.Detach(), leaf.Grad!);
+            }
+        }
+    }
+
+    [Fact]
+    public void CudaKeepsItsPrecisionFarFromZero()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.From([.. Enumerable.Range(0, 1024).Select(i => 4096f + i % 7)], [1, 1024]);
+        Numeric.AssertClose(F.LayerNorm(x.To(dtype: DType.Float64)), F.LayerNorm(x.To(cuda)));
+    }
+
+    [Fact]
+    public void CudaNonFiniteRowsStayByThemselves()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Randn([5, 19], 1), clean = F.LayerNorm(x.To(cuda)).To(Device.Cpu);
+        x.Narrow(0, 2, 1).Fill(double.NaN);
+        x.Narrow(0, 4, 1).Fill(double.PositiveInfinity);
+        double[] dirty = F.LayerNorm(x.To(cuda)).ToArray<double>(), expected = clean.ToArray<double>();
+        for (int i = 0; i < dirty.Length; i++)
+            if (i / 19 is 2 or 4) Assert.True(double.IsNaN(dirty[i]));
+            else Assert.Equal(expected[i], dirty[i]);
+    }
+
+    [Fact]
+    public void CudaRefusesDoublePrecision()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        var e = Assert.Throws<NotSupportedException>(() => F.LayerNorm(Tensor.Ones([2, 3], DType.Float64).To(cuda)));
+        Assert.Contains("Norm: Float64 is the reference precision", e.Message, StringComparison.Ordinal);
+    }
 }

@@ -131,4 +131,65 @@ public sealed class LinearCrossEntropyTests
         Assert.Equal("weight", Assert.Throws<ArgumentException>(() => F.LinearCrossEntropy(x, Tensor.Ones([3, 4]), null, targets)).ParamName);
         Assert.Equal("bias", Assert.Throws<ArgumentException>(() => F.LinearCrossEntropy(x, w, Tensor.Ones([3]), targets)).ParamName);
     }
+
+    [Theory]
+    [InlineData(DType.Float32, 37, 1)]
+    [InlineData(DType.Float32, 30, 130)]
+    [InlineData(DType.Float32, 0, 3)]
+    [InlineData(DType.BFloat16, 52, 264)]
+    [InlineData(DType.Float16, 52, 35)]
+    public void CudaEqualsTheOpsThatItFuses(DType dtype, int tokens, int classes)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor targets = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i % 5 == 2 ? -100L : i * 31 % classes)], [tokens]);
+        Tensor[] host = [Tensor.Randn([tokens, 16], 1, dtype), Tensor.Randn([classes, 16], 2, dtype), Tensor.Randn([classes], 3, dtype)];
+        Tensor[] plain = [.. host.Select(input => input.To(dtype: DType.Float64).Clone())], fused = [.. host.Select(input => input.To(cuda).Clone())];
+        foreach (Tensor input in fused.Concat(plain)) input.RequiresGrad = true;
+        Tensor expected = F.CrossEntropy(F.Linear(plain[0], plain[1], plain[2]), targets, reduction: Reduction.Sum), deviceTargets = targets.To(cuda);
+        // Logits are rounded to the type that their gradient has.
+        double allowed = dtype == DType.Float32 ? Numeric.Tolerance(dtype, expected.Item()) : expected.Item() * Numeric.Tolerance(dtype, 1);
+        for (int pass = 1; pass <= 2; pass++)
+        {
+            Tensor loss = F.LinearCrossEntropy(fused[0], fused[1], fused[2], deviceTargets);
+            Assert.Equal(DType.Float32, loss.DType);
+            Assert.Equal(expected.Item(), loss.Item(), allowed);
+            using (GradMode.NoGrad()) Assert.Equal(loss.Item(), F.LinearCrossEntropy(fused[0], fused[1], fused[2], deviceTargets).Item());
+            // In both precisions that a gradient can come in.
+            loss.Backward(Tensor.Full([], 0.25, pass == 1 ? DType.Float64 : DType.Float32).To(cuda));
+            F.CrossEntropy(F.Linear(plain[0], plain[1], plain[2]), targets, reduction: Reduction.Sum).Backward(Tensor.Full([], 0.25, DType.Float64));
+            for (int i = 0; i < 3; i++)
+            {
+                double scale = plain[i].Grad!.ToArray<double>().Select(Math.Abs).DefaultIfEmpty().Max();
+                Numeric.AssertClose(plain[i].Grad!, fused[i].Grad!, dtype == DType.Float32 ? 1e-4 * Math.Max(1, scale) : pass * Numeric.Tolerance(dtype, scale));
+            }
+        }
+    }
+
+    [Fact]
+    public void CudaDoesNotWait()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        using var state = new Varlen.Optim.StepState(cuda);
+        Tensor x = Tensor.Randn([5, 8], 1).To(cuda).Clone(), w = Tensor.Randn([16, 8], 2).To(cuda).Clone(), targets = Tensor.From([0, 1, 2, 3, 0], [5]).To(cuda);
+        x.RequiresGrad = w.RequiresGrad = true;
+        var backend = (Varlen.Backends.Cuda.CudaBackend)cuda.Backend;
+        F.LinearCrossEntropy(x, w, null, targets).Backward(state.LossGradient);
+        long before = backend.Waits;
+        F.LinearCrossEntropy(x, w, null, targets).Backward(state.LossGradient);
+        F.CrossEntropy(F.Linear(x, w), targets, reduction: Reduction.Sum).Backward(state.LossGradient);
+        Assert.Equal(before, backend.Waits);
+    }
+
+    [Fact]
+    public void CudaComputesLargeLogitsInBlocks()
+    {
+        Device cuda = TestDevices.RealCuda();
+        using TensorScope scope = TensorScope.Begin();
+        const int tokens = 5000, classes = 50257;
+        Tensor x = Tensor.Randn([tokens, 64], 1, DType.BFloat16).To(cuda), w = Tensor.Randn([classes, 64], 2, DType.BFloat16).To(cuda), targets = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i * 7 % classes)], [tokens]).To(cuda);
+        double blocks = F.LinearCrossEntropy(x, w, null, targets).Item(), whole = F.CrossEntropy(F.Linear(x, w), targets, reduction: Reduction.Sum).Item();
+        Assert.Equal(whole, blocks, 1e-3 * whole);
+    }
 }

@@ -77,12 +77,12 @@ public sealed class MatMulTests
     public void ValuesAndGradientsMatchDoublePrecision(string device, DType dtype)
     {
         Device on = TestDevices.Get(device);
-        foreach (object[] row in Shapes.Select(row => row.GetData()!))
+        foreach ((int[] left, int[] right) in Shapes.Select(row => row.Data))
         {
             foreach (bool transposed in (bool[])[false, true])
             {
                 using TensorScope scope = TensorScope.Begin();
-                Tensor a = Leaf((int[])row[0], 1), b = Leaf((int[])row[1], 2), expected = F.MatMul(a, b), gradient = Tensor.Randn(expected.Shape, 3, dtype);
+                Tensor a = Leaf(left, 1), b = Leaf(right, 2), expected = F.MatMul(a, b), gradient = Tensor.Randn(expected.Shape, 3, dtype);
                 expected.Backward(gradient.To(dtype: DType.Float64));
                 Tensor x = On(a), y = On(b), actual = F.MatMul(View(x), View(y));
                 actual.Backward(gradient.To(on));

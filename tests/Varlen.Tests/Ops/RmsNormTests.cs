@@ -36,4 +36,16 @@ public sealed class RmsNormTests
         Assert.Contains("RmsNorm: shape [4] does not fit input [2, 3]; expected [3]", e.Message, StringComparison.Ordinal);
         Assert.Equal("weight", e.ParamName);
     }
+
+    [Theory]
+    [InlineData(DType.Float32, 5, 3)]
+    [InlineData(DType.Float32, 33, 130)]
+    [InlineData(DType.BFloat16, 33, 1024)]
+    [InlineData(DType.Float16, 4, 1200)]
+    public void CudaMatchesDoublePrecision(DType dtype, int rows, int features)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        DeviceCheck.RunAll(cuda, dtype, t => [F.RmsNorm(t[0], t[1])], Tensor.Randn([rows, features], 1, DType.Float64), Tensor.Randn([features], 2, DType.Float64));
+    }
 }

@@ -258,4 +258,71 @@ public sealed class AdamWTests
         for (int i = 0; i < expected.Length; i++)
             for (int j = 0; j < expected[i].Length; j++) Assert.Equal(expected[i][j], actual[i][j], tolerance * Math.Max(1, Math.Abs(expected[i][j])));
     }
+
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void CudaFollowsTheCpu(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using OptimizerCase host = new(dtype), device = new(dtype, cuda);
+        AdamWOptions options = Options with { Decays = (name, _) => name != "layer.4" };
+        using AdamW expected = new(host.Named, 1e-2, options), optimizer = new(device.Named, 1e-2, options);
+        using StepState state = new(), deviceState = new(cuda);
+        for (int step = 1; step <= 4; step++)
+        {
+            host.SetGradients(step);
+            device.SetGradients(step);
+            if (step == 3) device.Parameters[2].Grad!.Narrow(0, 39999, 1).Fill(double.NaN);
+            if (step == 3) host.Parameters[2].Grad!.Narrow(0, 39999, 1).Fill(double.NaN);
+            double[][] before = device.Values;
+            state.Begin(step, 1e-2 / step);
+            deviceState.Begin(step, 1e-2 / step);
+            GradientClipping.Apply(host.Parameters, step == 2 ? null : 50, state);
+            GradientClipping.Apply(device.Parameters, step == 2 ? null : 50, deviceState);
+            expected.Step(state);
+            optimizer.Step(deviceState);
+            Assert.Equal(step != 3, deviceState.ReadFinite());
+            if (step == 3) Assert.Equal(before, device.Values);
+            else Assert.Equal(state.ReadGradientNorm(), deviceState.ReadGradientNorm(), 1e-12 * state.ReadGradientNorm());
+            AssertClose(host.Values, device.Values, 1e-6);
+            AssertClose(State(expected), State(optimizer), 1e-6);
+        }
+        Assert.Equal(3, optimizer.StepCount);
+        using TensorScope scope = TensorScope.Begin();
+        foreach (Parameter parameter in device.Parameters) Numeric.AssertSameBits(parameter.Master.To(dtype: dtype).To(Device.Cpu), parameter.Value.To(Device.Cpu));
+    }
+
+    [Fact]
+    public void CudaTakesTheNormOfAnyGradients()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        using var state = new StepState(cuda);
+        var kernels = (IGradientNormKernels)cuda.Backend;
+        kernels.GradientNorm([], 1, state.Buffer);
+        Assert.Equal(0, state.ReadGradientNorm());
+        // Squares beyond single precision, and a view at no multiple of 16 bytes.
+        Tensor large = Tensor.Full([70001], 1e30).To(cuda), odd = Tensor.Full([9], 2).To(cuda).Narrow(0, 1, 5);
+        kernels.GradientNorm([large], null, state.Buffer);
+        Assert.Equal((double)1e30f * Math.Sqrt(70001), state.ReadGradientNorm(), 1e21);
+        kernels.GradientNorm([odd, odd], 1, state.Buffer);
+        Assert.Equal(Math.Sqrt(40), state.ReadGradientNorm(), 1e-12);
+        Assert.True(state.ReadFinite());
+    }
+
+    [Fact]
+    public void CudaStepsWithoutWaiting()
+    {
+        Device cuda = TestDevices.Cuda();
+        using OptimizerCase run = new(DType.BFloat16, cuda);
+        using var optimizer = new AdamW(run.Named, 0.01);
+        run.SetGradients(1);
+        optimizer.Step(1.0);
+        var backend = (Varlen.Backends.Cuda.CudaBackend)cuda.Backend;
+        long before = backend.Waits;
+        optimizer.Step(1.0);
+        Assert.Equal(before, backend.Waits);
+    }
 }

@@ -8,12 +8,12 @@ internal sealed class OptimizerCase : IDisposable
 {
     private static readonly Shape[] Shapes = [[7, 5], [1], [40000], [3, 0], [33]];
 
-    public OptimizerCase(DType compute = DType.Float32)
+    public OptimizerCase(DType compute = DType.Float32, Device? device = null)
     {
         for (int i = 0; i < Shapes.Length; i++)
         {
             var parameter = new Parameter(Tensor.Randn(Shapes[i], (ulong)i + 1, compute == DType.Float64 ? DType.Float64 : DType.Float32));
-            parameter.To(Device.Cpu, compute);
+            parameter.To(device ?? Device.Cpu, compute);
             Named.Add(new($"layer.{i}", parameter));
         }
     }
@@ -37,7 +37,7 @@ internal sealed class OptimizerCase : IDisposable
             values[i] = [.. Gradient(parameter, i, step).Select(value => (double)(float)(value * scale))];
             using TensorScope scope = TensorScope.Begin();
             using Tensor seed = Tensor.From(values[i]!, parameter.Shape);
-            Identity(parameter).Backward(seed.To(dtype: parameter.Master.DType));
+            Identity(parameter).Backward(seed.To(dtype: parameter.Master.DType).To(parameter.Master.Device));
         }
         return values;
     }
@@ -56,7 +56,7 @@ internal sealed class OptimizerCase : IDisposable
     /// <summary>An op that hands its gradient to the parameter in the master's precision.</summary>
     private static Tensor Identity(Parameter parameter)
     {
-        Tensor result = Tensor.Zeros(parameter.Shape, parameter.Master.DType);
+        Tensor result = Tensor.Zeros(parameter.Shape, parameter.Master.DType, parameter.Master.Device);
         return Varlen.Ops.Op.Record("identity", result, [parameter.Value], [], pass => pass.PassThrough(0, pass.OutputGradient()!));
     }
 }

@@ -71,4 +71,27 @@ public sealed class SgdTests
         Assert.Equal(1 - 2 * 5, tied.Master.Item());
         Assert.Equal(5, frozen.Master.Item());
     }
+
+    [Theory]
+    [InlineData(0, false, 0)]
+    [InlineData(0.9, false, 0.1)]
+    [InlineData(0.9, true, 0.1)]
+    public void CudaFollowsTheCpu(double momentum, bool nesterov, double decay)
+    {
+        Device cuda = TestDevices.Cuda();
+        var options = new SgdOptions { Momentum = momentum, Nesterov = nesterov, WeightDecay = decay };
+        using OptimizerCase host = new(DType.BFloat16), device = new(DType.BFloat16, cuda);
+        using Sgd expected = new(host.Named, 0.05, options), optimizer = new(device.Named, 0.05, options);
+        for (int step = 1; step <= 3; step++)
+        {
+            host.SetGradients(step);
+            device.SetGradients(step);
+            expected.Step(10);
+            optimizer.Step(10);
+            double[][] p = host.Values, actual = device.Values;
+            for (int i = 0; i < p.Length; i++)
+                for (int j = 0; j < p[i].Length; j++) Assert.Equal(p[i][j], actual[i][j], 1e-6 * Math.Max(1, Math.Abs(p[i][j])));
+        }
+        Assert.Equal(3, optimizer.StepCount);
+    }
 }
