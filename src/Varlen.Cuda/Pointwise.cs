@@ -93,6 +93,9 @@ internal readonly struct Divider
         _shift = divisor == 1 ? 0 : (uint)BitOperations.Log2((uint)divisor - 1) + 1;
         _multiplier = (uint)(((1UL << 32) * ((1UL << (int)_shift) - (uint)divisor) / (uint)divisor) + 1);
     }
+
+    /// <summary>As kernels compute it.</summary>
+    public uint Divide(uint number) => ((uint)(((ulong)_multiplier * number) >> 32) + number) >> (int)_shift;
 }
 
 /// <summary>Five operands, three inputs and two results; those that are missing have stride 0.</summary>

@@ -310,6 +310,15 @@ EXPORT CUresult cuFuncSetAttribute(void* function, int attribute, int value) {
     } else if (attribute != 9) return kInvalidValue;
     return kSuccess;
 }
+EXPORT CUresult cuFuncGetParamInfo(void* function, size_t index, size_t* offset, size_t* bytes) {
+    ENTER_CONTEXT;
+    auto* f = static_cast<Function*>(function);
+    if (!known(f)) return kInvalidHandle;
+    if (index > 0) return kInvalidValue;
+    *offset = 0;
+    if (bytes) *bytes = f->facts.argument_bytes;
+    return kSuccess;
+}
 EXPORT CUresult cuFuncGetAttribute(int* value, int attribute, void* function) {
     ENTER_CONTEXT;
     auto* f = static_cast<Function*>(function);

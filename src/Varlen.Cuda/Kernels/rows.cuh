@@ -52,6 +52,7 @@ template <bool ALIGNED, class Usual, int N> __device__ __forceinline__ void writ
     if (target.dtype == kCode<Usual>) write_as<ALIGNED>((Usual*)target.data + at, target.accumulate, left, y);
     else if (target.dtype == kFloat32) write_as<ALIGNED>((float*)target.data + at, target.accumulate, left, y);
     else {
+#pragma unroll  // an index that is not known moves the values to local memory, for every path
         for (int i = 0; i < N; i++)
             if (i < left) target.write(at + i, y[i]);
     }
