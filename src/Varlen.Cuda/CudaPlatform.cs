@@ -43,10 +43,13 @@ internal sealed unsafe class CudaPlatform
         if ((uint)index >= (uint)_devices.Count)
             throw new CudaUnavailableException($"there is no device cuda:{index}; this machine has {(_devices.Count == 1 ? "cuda:0 only" : $"cuda:0 to cuda:{_devices.Count - 1}")}");
         CudaDeviceInfo info = _devices[index];
-        if (info.ComputeCapability.Major < 8)
-            throw new CudaUnavailableException($"cuda:{index} ({info.Name}) has compute capability {info.ComputeCapability}; 8.0 or newer is needed (Ampere, Ada, Hopper, Blackwell)");
+        if (WhyNot(info) is { } why) throw new CudaUnavailableException(why);
         lock (_gate) return _opened[index] ??= new CudaBackend(info).Device;
     }
+
+    /// <summary>Why a device that is there cannot be used; null when it can.</summary>
+    public static string? WhyNot(CudaDeviceInfo info)
+        => info.ComputeCapability.Major >= 8 ? null : $"cuda:{info.Index} ({info.Name}) has compute capability {info.ComputeCapability}; 8.0 or newer is needed (Ampere, Ada, Hopper, Blackwell)";
 
     private string? Start(LibrarySearch search)
     {

@@ -62,6 +62,17 @@ static const ErrorName* error_at(int code) {
     return nullptr;
 }
 
+std::string temporary_file(const void* bytes, size_t count) {
+    char path[] = "/tmp/varlen-emulator-XXXXXX";
+    int file = mkstemp(path);
+    if (file < 0) return {};
+    bool written = write(file, bytes, count) == (ssize_t)count;
+    close(file);
+    if (written) return path;
+    unlink(path);
+    return {};
+}
+
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 static int attribute_of(int attribute, int device) {
@@ -207,7 +218,7 @@ EXPORT CUresult cuStreamIsCapturing(void*, int* status) { ENTER_CONTEXT; *status
     EXPORT CUresult name() { ENTER; return kNotSupported; }
 NOT_SUPPORTED(cuStreamBeginCapture_v2) NOT_SUPPORTED(cuStreamEndCapture) NOT_SUPPORTED(cuStreamGetCaptureInfo_v2) NOT_SUPPORTED(cuGraphCreate)
 NOT_SUPPORTED(cuGraphInstantiateWithFlags) NOT_SUPPORTED(cuGraphLaunch) NOT_SUPPORTED(cuGraphUpload) NOT_SUPPORTED(cuGraphDestroy)
-NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuTensorMapEncodeTiled) NOT_SUPPORTED(cuLaunchKernelEx)
+NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuLaunchKernelEx)
 
 // --- events ---
 EXPORT CUresult cuEventCreate(void** event, unsigned flags) {
@@ -252,18 +263,14 @@ EXPORT CUresult cuModuleLoadDataEx(void** module, const void* image, unsigned, i
     memcpy(&header, image, sizeof header);
     if (header.stamp != EMULATOR_STAMP) return report(kInvalidImage, "the module was compiled by another version of the emulator");
     // A file of its own: the loader takes files of one name, or one inode, for the same library.
-    char path[] = "/tmp/varlen-emulator-XXXXXX";
-    int file = mkstemp(path);
-    if (file < 0) return kOutOfMemory;
     const char* bytes = static_cast<const char*>(image) + sizeof header;
-    bool written = write(file, bytes, header.bytes) == (ssize_t)header.bytes;
-    close(file);
-    void* library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
-    unlink(path);
-    if (!library) return report(kInvalidImage, written ? dlerror() : "the temporary file could not be written");
+    std::string path = temporary_file(bytes, header.bytes);
+    void* library = path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    unlink(path.c_str());
+    if (!library) return report(kInvalidImage, !path.empty() ? dlerror() : "the temporary file could not be written");
     auto* facts = static_cast<ModuleFacts*>(dlsym(library, "emulated_module"));
     if (!facts) return report(kInvalidImage, "the module does not include the emulated ptx.cuh");
-    *module = *modules.insert(new Module{current, library, *facts, {}}).first;
+    *module = *modules.insert(new Module{current, library, std::string(bytes, header.bytes), *facts, {}}).first;
     return kSuccess;
 }
 EXPORT CUresult cuModuleLoadData(void** module, const void* image) { return cuModuleLoadDataEx(module, image, 0, nullptr, nullptr); }
@@ -301,6 +308,15 @@ EXPORT CUresult cuFuncSetAttribute(void* function, int attribute, int value) {
         if (value < 0 || value > (int)kSharedBytes) return kInvalidValue;
         f->dynamic_limit = value;
     } else if (attribute != 9) return kInvalidValue;
+    return kSuccess;
+}
+EXPORT CUresult cuFuncGetParamInfo(void* function, size_t index, size_t* offset, size_t* bytes) {
+    ENTER_CONTEXT;
+    auto* f = static_cast<Function*>(function);
+    if (!known(f)) return kInvalidHandle;
+    if (index > 0) return kInvalidValue;
+    *offset = 0;
+    if (bytes) *bytes = f->facts.argument_bytes;
     return kSuccess;
 }
 EXPORT CUresult cuFuncGetAttribute(int* value, int attribute, void* function) {

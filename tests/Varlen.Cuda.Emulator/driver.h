@@ -30,7 +30,7 @@ struct Device {
 };
 struct Stream { Device* device; unsigned flags; };
 struct Event { Device* device; unsigned flags; bool recorded = false; double milliseconds = 0; };
-struct Module { Device* device; void* library; ModuleFacts facts; std::set<struct Function*> functions; };
+struct Module { Device* device; void* library; std::string image; ModuleFacts facts; std::set<struct Function*> functions; };
 struct Function { Module* module; std::string name; void (*entry)(const void*); KernelFacts facts; int dynamic_limit; };
 
 inline thread_local Device* current;
@@ -65,6 +65,8 @@ std::string describe(uint64_t address);
 std::string recent_kernels();
 CUresult launch(Function* function, Extent grid, unsigned threads, unsigned shared, const void* arguments, Device* device);
 void catch_faults();
+// A file of its own with these bytes; empty when it could not be written.
+std::string temporary_file(const void* bytes, size_t count);
 
 }  // namespace emulator
 

@@ -12,11 +12,12 @@
 #include "inject.h"
 
 extern char** environ;
-extern "C" const char emulated_ptx[], emulated_ptx_end[], emulated_block[], emulated_block_end[];
+extern "C" const char emulated_ptx[], emulated_ptx_end[], emulated_hopper[], emulated_hopper_end[], emulated_block[], emulated_block_end[];
 asm(".section .rodata\n"
-    ".globl emulated_ptx, emulated_ptx_end, emulated_block, emulated_block_end\n"
-    ".hidden emulated_ptx, emulated_ptx_end, emulated_block, emulated_block_end\n"
+    ".globl emulated_ptx, emulated_ptx_end, emulated_hopper, emulated_hopper_end, emulated_block, emulated_block_end\n"
+    ".hidden emulated_ptx, emulated_ptx_end, emulated_hopper, emulated_hopper_end, emulated_block, emulated_block_end\n"
     "emulated_ptx: .incbin \"" EMULATOR_SOURCES "/ptx.cuh\"\nemulated_ptx_end:\n"
+    "emulated_hopper: .incbin \"" EMULATOR_SOURCES "/hopper.cuh\"\nemulated_hopper_end:\n"
     "emulated_block: .incbin \"" EMULATOR_SOURCES "/block.h\"\nemulated_block_end:\n"
     ".text\n");
 
@@ -134,6 +135,9 @@ nvrtcResult compile(Program& p, const std::vector<std::string>& defines) {
     for (const char* word : {"-march=native", "-std=c++20", "-x", "c++", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off",
                              "-fno-strict-aliasing", "-fno-stack-protector", "-fstack-clash-protection", "-fno-math-errno", "-w", "-D__CUDA_ARCH__=900", "-DVARLEN_EMULATOR=1", "-I."})
         words.push_back(word);
+    // Clang's checks cost next to nothing and find what a device faults at: a trap tells the driver.
+    if (compiler().find("clang") != std::string::npos)
+        for (const char* word : {"-gline-tables-only", "-fsanitize=alignment,bounds", "-fsanitize-trap=all"}) words.push_back(word);
     words.insert(words.end(), defines.begin(), defines.end());
 
     Hash hash;
@@ -187,6 +191,7 @@ EXPORT nvrtcResult nvrtcCreateProgram(void** program, const char* source, const 
     p->files[p->name] = without_unrolling(source);
     for (int i = 0; i < headers; i++) p->files[names[i]] = without_unrolling(texts[i]);
     p->files["ptx.cuh"].assign(emulated_ptx, emulated_ptx_end);
+    if (p->files.count("hopper.cuh")) p->files["hopper.cuh"].assign(emulated_hopper, emulated_hopper_end);
     p->files["block.h"].assign(emulated_block, emulated_block_end);
     *program = p;
     return kSuccess;

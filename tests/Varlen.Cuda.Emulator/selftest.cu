@@ -106,6 +106,8 @@ KERNEL(mistake, Arguments, 64, 1) {
         case 10: x = (float)shared_address(z); break;
         case 11: values[threadIdx.x] = (float)threadIdx.x; x = values[63 - threadIdx.x]; break;  // a barrier is missing
         case 12: { u32 r[4]; load_matrix_4(r, shared_address(values) + 8); x = (float)r[0]; break; }
+        case 14: x = *(float*)((char*)z + 2); break;
+        case 15: values[(i32)a.count] = 1; x = values[0]; break;
         case 13: if (threadIdx.x < 32) return; block_sync(); break;
     }
     z[threadIdx.x] = x;

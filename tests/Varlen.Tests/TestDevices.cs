@@ -7,12 +7,18 @@ internal static class TestDevices
 {
     private const string Emulator = "Varlen emulator";
 
+    // VARLEN_TEST_DEVICES=cuda leaves out the CPU's rows, as where every launch is checked and takes long.
+    private static readonly string[] Names = Environment.GetEnvironmentVariable("VARLEN_TEST_DEVICES")?.Split(',') ?? ["cpu", "cuda"];
+
+    // VARLEN_REQUIRE_CUDA=1 makes a missing device a failure, where the tests are run for the device's sake.
+    private static readonly bool IsCudaRequired = Environment.GetEnvironmentVariable("VARLEN_REQUIRE_CUDA") == "1";
+
     /// <summary>Rows for <c>[MemberData]</c>: "cpu" and "cuda".</summary>
-    public static TheoryData<string> All { get; } = ["cpu", "cuda"];
+    public static TheoryData<string> All { get; } = new(Names);
 
     /// <summary>Rows of device and the types that CUDA computes in.</summary>
     public static TheoryData<string, DType> AllWithTypes { get; } = new(
-        from name in (string[])["cpu", "cuda"] from dtype in (DType[])[DType.Float32, DType.BFloat16, DType.Float16] select (name, dtype));
+        from name in Names from dtype in (DType[])[DType.Float32, DType.BFloat16, DType.Float16] select (name, dtype));
 
     /// <summary>Whether the CUDA device is the emulator, which is right but slow: large shapes are left out there.</summary>
     public static bool IsEmulated => Device.CudaCount > 0 && Varlen.Backends.Cuda.CudaPlatform.OfThisMachine.Devices[0].Name == Emulator;
@@ -21,6 +27,7 @@ internal static class TestDevices
     public static Device Get(string name)
     {
         if (name == "cpu") return Device.Cpu;
+        Assert.False(IsCudaRequired && Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
         Assert.SkipWhen(Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
         return Device.Cuda();
     }

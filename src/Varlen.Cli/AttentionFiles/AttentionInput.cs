@@ -25,15 +25,16 @@ internal sealed record AttentionInput(
     /// <param name="path">A safetensors file.</param>
     /// <param name="dtype">The type to compute in; null takes the file's.</param>
     /// <param name="tail">Whether tokens after the last offset are legal.</param>
+    /// <param name="device">Where to compute.</param>
     /// <exception cref="CommandException">The file cannot be read (66), or a tensor or an offset is wrong (65).</exception>
-    public static AttentionInput Read(string path, DType? dtype, TailPolicy tail)
+    public static AttentionInput Read(string path, DType? dtype, TailPolicy tail, Device device)
     {
         using SafetensorsFile file = Open(path);
         foreach (string name in PagedNames)
             if (file.TryGetEntry(name, out _)) throw new CommandException(ExitCode.BadData, $"{name} is not supported", path, "keys in a paged cache are not implemented by this version", "gather the keys of each sequence and leave the tensor out");
         foreach (string name in file.Names.Except(Names)) Console.Error.WriteLine($"warning: tensor {name} of {path} is not used");
 
-        var tensors = new AttentionTensors(file, dtype);
+        var tensors = new AttentionTensors(file, dtype, device);
         var query = tensors.Floating("query", "[Tq, Hq, D]", -1, -1, -1);
         (int queryTokens, int heads, int features) = (query[0], query[1], query[2]);
         var key = tensors.Floating("key", "[Tk, Hkv, D]", -1, -1, features);
@@ -53,6 +54,8 @@ internal sealed record AttentionInput(
         if (queryLayout.Count != keyLayout.Count)
             throw tensors.Bad("cu_seq_k", $"cu_seq_k has {keyLayout.Count} sequences, and cu_seq_q has {queryLayout.Count}", "every query sequence has one key sequence", "make both equally long");
 
+        if (device != Device.Cpu && (dtype ?? tensors.TypeOf("query")) == DType.Float64)
+            throw CommandException.Usage($"{path} holds double precision, which {device} does not compute in", "float64 is for the CPU only", "use --device cpu, or give another --dtype");
         DType compute = dtype ?? tensors.TypeOf("query"), statistics = compute == DType.Float64 ? DType.Float64 : DType.Float32;
         return new(tensors.Load("query", compute), tensors.Load("key", compute), tensors.Load("value", compute), queryLayout, keyLayout,
             tensors.Has("grad_out") ? tensors.Load("grad_out", compute) : null,

@@ -14,15 +14,18 @@ internal static class AttentionRun
         Tensor[] operands = [input.Query, input.Key, input.Value];
         if (input.WantsGradients)
             foreach (Tensor operand in operands) operand.RequiresGrad = true;
+        Device device = input.Query.Device;
+        device.Synchronize();
         long start = Stopwatch.GetTimestamp();
         (Tensor output, Tensor lse) = F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, input.KeyLayout, options);
         if (input.WantsGradients) Backward(output, input.OutputGradient, lse, input.LseGradient);
+        device.Synchronize();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
 
         var results = new List<(string, Tensor)> { ("output", output), ("lse", lse) };
         if (input.WantsGradients)
             foreach ((string name, Tensor operand) in new[] { ("query", operands[0]), ("key", operands[1]), ("value", operands[2]) })
-                results.Add(($"grad_{name}", (operand.Grad ?? Tensor.Zeros(operand.Shape, operand.DType)).To(dtype: operand.DType)));
+                results.Add(($"grad_{name}", (operand.Grad ?? Tensor.Zeros(operand.Shape, operand.DType, operand.Device)).To(dtype: operand.DType)));
         return (results, seconds);
     }
 
@@ -34,7 +37,7 @@ internal static class AttentionRun
     private static void Backward(Tensor output, Tensor? outputGradient, Tensor lse, Tensor? lseGradient)
     {
         using TensorScope scope = TensorScope.Begin();
-        Tensor root = Op.Record("attention results", Tensor.Zeros([]), [output, lse], [outputGradient, lseGradient], pass =>
+        Tensor root = Op.Record("attention results", Tensor.Zeros([], DType.Float32, output.Device), [output, lse], [outputGradient, lseGradient], pass =>
         {
             if (outputGradient is not null) pass.PassThrough(0, pass.Saved(0));
             if (lseGradient is not null) pass.PassThrough(1, pass.Saved(1));

@@ -5,7 +5,8 @@ namespace Varlen.Cli.AttentionFiles;
 /// <summary>Reads single tensors of an attention file, with errors that name the tensor and the file.</summary>
 /// <param name="file">The open file.</param>
 /// <param name="convertTo">The type the user asked for; without it, types must agree.</param>
-internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo)
+/// <param name="device">Where tensors go.</param>
+internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo, Device device)
 {
     /// <summary>Whether the file has a tensor.</summary>
     public bool Has(string name) => file.TryGetEntry(name, out _);
@@ -76,11 +77,8 @@ internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo)
         return layout;
     }
 
-    /// <summary>Reads a tensor whole, converted.</summary>
-    public Tensor Load(string name, DType dtype)
-    {
-        return Safetensors.Load(file, Entry(name)).To(dtype: dtype);
-    }
+    /// <summary>Reads a tensor whole, converted, onto the device.</summary>
+    public Tensor Load(string name, DType dtype) => Safetensors.Load(file, Entry(name)).To(dtype: dtype).To(device);
 
     /// <summary>The error of a tensor that does not fit.</summary>
     public CommandException Bad(string tensor, string what, string why, string fix, Exception? cause = null)

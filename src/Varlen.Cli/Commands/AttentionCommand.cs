@@ -19,7 +19,7 @@ internal static class AttentionCommand
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
     private static readonly Option<DType?> ElementType = CommonOptions.ElementType("Type of the computation and the output; the inputs' by default.");
     private static readonly Option<TailPolicy?> Tail = OptionParsers.Choice("--tail", "What tokens after the last offset are; error by default.", ("error", TailPolicy.Error), ("padding", TailPolicy.Padding));
-    private static readonly Option<bool> Deterministic = new("--deterministic") { Description = "Ask for the same bits in every run; always so on the CPU." };
+    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
 
     public static Command Create()
@@ -37,13 +37,14 @@ internal static class AttentionCommand
         DType? dtype = parse.GetValue(ElementType);
         TailPolicy tail = parse.GetValue(Tail) ?? TailPolicy.Error;
         (string source, string target) = (parse.GetRequiredValue(Input), parse.GetRequiredValue(Output));
-        if (choice.IsCuda && dtype == DType.Float64) throw CommandException.Usage("--dtype float64 does not go with --device cuda", "double precision is for the CPU only", "use --device cpu, or another type");
+        if (choice.IsCuda && dtype == DType.Float64) throw CommandException.Usage($"--dtype float64 does not go with --device {choice}", "double precision is for the CPU only", "use --device cpu, or another type");
         if (Path.GetFullPath(source) == Path.GetFullPath(target)) throw CommandException.Usage("IN and OUT are the same file", "the inputs would be lost", "name another output");
-        Device device = choice.Open();
+        Device device = choice.Open(parse.GetValue(Deterministic));
+        CommonOptions.RequireType(device, dtype, "--dtype");
         CommonOptions.UseThreads(parse.GetValue(Threads));
 
         using TensorScope scope = TensorScope.Begin();
-        using AttentionInput input = AttentionInput.Read(source, dtype, tail);
+        using AttentionInput input = AttentionInput.Read(source, dtype, tail, device);
         OutputFile.RequireWritable(target);
         var options = new AttentionOptions
         {

@@ -24,8 +24,36 @@ internal static class CommonOptions
     public static Option<DType?> ElementType(string description) => OptionParsers.Choice("--dtype", description,
         ("float64", DType.Float64), ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
 
-    /// <summary>--device.</summary>
+    /// <summary>--device, for commands that a user runs on the best there is.</summary>
+    public static Option<DeviceChoice> BestDevice()
+    {
+        Option<DeviceChoice> option = OptionParsers.Make("--device", "auto|cpu|cuda[:n]", "Where to compute; auto by default: a GPU if there is one that can be used, else the CPU.", DeviceChoice.Parse);
+        option.DefaultValueFactory = _ => DeviceChoice.Auto;
+        return option;
+    }
+
+    /// <summary>--device, for commands whose figures are compared.</summary>
     public static Option<DeviceChoice> DeviceName() => OptionParsers.Make("--device", "auto|cpu|cuda[:n]", "Where to compute; cpu by default.", DeviceChoice.Parse);
+
+    /// <summary>--precision; null is auto.</summary>
+    public static Option<DType?> Precision() => OptionParsers.Make<DType?>("--precision", "auto|fp32|bf16|fp16", "What activations are computed in; auto is bf16 on a GPU and fp32 on the CPU.", text => text switch
+    {
+        "auto" => null,
+        "fp32" => DType.Float32,
+        "bf16" => DType.BFloat16,
+        "fp16" => DType.Float16,
+        _ => throw CommandException.Usage($"--precision does not know '{text}'", fix: Spelling.Nearest(text, ["auto", "fp32", "bf16", "fp16"]) is { } near ? $"did you mean {near}?" : "use one of auto|fp32|bf16|fp16"),
+    });
+
+    /// <summary>--deterministic.</summary>
+    public static Option<bool> Deterministic() => new("--deterministic") { Description = "Results that depend on neither the batch nor the run; always so on the CPU, slower on a GPU." };
+
+    /// <summary>Refuses double precision where there is none.</summary>
+    /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>
+    public static void RequireType(Device device, DType? type, string option)
+    {
+        if (device != Device.Cpu && type == DType.Float64) throw CommandException.Usage($"{option} float64 does not go with --device {device}", "double precision is for the CPU only", "use --device cpu, or another type");
+    }
 
     /// <summary>Applies --threads.</summary>
     public static void UseThreads(int? threads)

@@ -14,13 +14,15 @@ internal static class EvaluateCommand
     private static readonly Argument<string[]> Data = new("DATA") { Description = "Text files, jsonl files, or folders.", Arity = ArgumentArity.OneOrMore };
     private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 4096 by default. Results do not depend on it beyond rounding.");
     private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; the model's by default.");
-    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
+    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.BestDevice();
+    private static readonly Option<DType?> Precision = CommonOptions.Precision();
+    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
 
     public static Command Create()
     {
         var command = new Command("evaluate", "Measure how well a model predicts texts.") { Model, Data };
-        foreach (Option option in (Option[])[Context, BatchTokens, TextOptions.Field, TextOptions.BadLines, DeviceOption, Threads]) command.Add(option);
+        foreach (Option option in (Option[])[Context, BatchTokens, TextOptions.Field, TextOptions.BadLines, DeviceOption, Precision, Deterministic, Threads]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -29,7 +31,7 @@ internal static class EvaluateCommand
     {
         CommonOptions.UseThreads(parse.GetValue(Threads));
         using var signals = new StopSignals("stopping");
-        using TrainedModel trained = TrainedModel.Open(parse.GetRequiredValue(Model), parse.GetValue(DeviceOption).Open());
+        using TrainedModel trained = TrainedModel.Open(parse.GetRequiredValue(Model), parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic)), parse.GetValue(Precision));
         int context = parse.GetValue(Context) ?? trained.Model.MaxLength;
         if (context > trained.Model.MaxLength) throw CommandException.Usage($"--context {context} is longer than the model's {trained.Model.MaxLength} positions", fix: "lower it");
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");

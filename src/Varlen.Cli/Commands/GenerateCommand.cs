@@ -17,13 +17,15 @@ internal static class GenerateCommand
     private static readonly Option<int?> TopK = OptionParsers.Integer("--top-k", 1, 1 << 24, "Choose among the K likeliest tokens.", "K");
     private static readonly Option<double?> TopP = OptionParsers.Number("--top-p", "P", value => value is > 0 and <= 1, "a number above 0, at most 1", "Choose among the likeliest tokens that together have this probability.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of the choices; 1 by default.");
-    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
+    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.BestDevice();
+    private static readonly Option<DType?> Precision = CommonOptions.Precision();
+    private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
 
     public static Command Create()
     {
         var command = new Command("generate", "Let a model write text.") { Model };
-        foreach (Option option in (Option[])[Prompt, MaxTokens, Temperature, TopK, TopP, Seed, DeviceOption, Threads]) command.Add(option);
+        foreach (Option option in (Option[])[Prompt, MaxTokens, Temperature, TopK, TopP, Seed, DeviceOption, Precision, Deterministic, Threads]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -31,7 +33,7 @@ internal static class GenerateCommand
     private static int Run(ParseResult parse)
     {
         CommonOptions.UseThreads(parse.GetValue(Threads));
-        using TrainedModel trained = TrainedModel.Open(parse.GetRequiredValue(Model), parse.GetValue(DeviceOption).Open());
+        using TrainedModel trained = TrainedModel.Open(parse.GetRequiredValue(Model), parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic)), parse.GetValue(Precision));
         bool json = parse.GetValue(CommonOptions.Json);
         string prompt = parse.GetValue(Prompt) ?? "";
         int[] ids = trained.Tokenizer.Encode(prompt);

@@ -15,7 +15,7 @@ internal static class TrainCommand
 {
     private static readonly Option<int?> StopAfter = OptionParsers.Integer("--stop-after", 1, 100_000_000, "Save and stop after this step; the plan stays as it is, and --resume goes on with it.");
     private static readonly Option<int?> Threads = CommonOptions.Threads();
-    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
+    private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.BestDevice();
     private static readonly Option<string?> Out = new("--out") { Description = "Folder of the run; runs/DATE-TIME by default.", HelpName = "DIR" };
 
     public static Command Create()
@@ -33,7 +33,7 @@ internal static class TrainCommand
         if (resumed is not null && output is not null) throw CommandException.Usage("--resume and --out exclude each other", "a resumed run goes on in its own folder", "leave --out away");
         if (resumed is null && data.Length == 0) throw CommandException.Usage("no data given", "training needs texts", "name text files or folders: varlen train ./texts");
         CommonOptions.UseThreads(parse.GetValue(Threads));
-        Device device = parse.GetValue(DeviceOption).Open();
+        Device device = parse.GetValue(DeviceOption).Open(parse.GetValue(TrainOptions.Deterministic));
         var folder = new RunFolder(resumed ?? output ?? Path.Combine("runs", DateTime.Now.ToString("yyyy-MM-dd-HHmmss", CultureInfo.InvariantCulture)));
         if (resumed is not null && !folder.Exists) throw new CommandException(ExitCode.InputUnreadable, "there is no run to resume", resumed, $"it holds no {Path.GetFileName(folder.Config)}", "give the folder of a run that was started");
         var before = new NewFolder(folder.Path);

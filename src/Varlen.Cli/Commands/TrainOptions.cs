@@ -25,12 +25,11 @@ internal static class TrainOptions
     private static readonly Option<double?> Clip = OptionParsers.Number("--clip", "X", value => value >= 0 && double.IsFinite(value), "a finite number, 0 for no clipping", "Largest global gradient norm; 1 by default.");
     private static readonly Option<double?> WeightDecay = OptionParsers.Number("--weight-decay", "X", value => value >= 0 && double.IsFinite(value), "a finite number of at least 0", "Decoupled weight decay of matrices; 0.1 by default.");
     private static readonly Option<PackingPolicy?> Packing = OptionParsers.Choice("--packing", "How sequences share a batch; best-fit by default.", PackingOption.Choices);
-    private static readonly Option<DType?> Precision = OptionParsers.Choice<DType>("--precision", "What activations are computed in; auto is fp32 on the CPU.",
-        ("fp32", DType.Float32), ("bf16", DType.BFloat16), ("fp16", DType.Float16), ("auto", DType.Float32));
+    private static readonly Option<DType?> Precision = CommonOptions.Precision();
     private static readonly Option<int?> EvaluateEvery = OptionParsers.Integer("--evaluate-every", 1, 100_000_000, "Steps between two evaluations; a tenth of the plan by default.");
     private static readonly Option<int?> SaveEvery = OptionParsers.Integer("--save-every", 1, 100_000_000, "Steps between two checkpoints; as between evaluations by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order, split and dropout; 1 by default.");
-    private static readonly Option<bool> Deterministic = new("--deterministic") { Description = "The same bits on every run; always so on the CPU." };
+    public static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
 
     /// <summary>All of them, in the order of the help.</summary>
     public static IEnumerable<Option> All =>
@@ -57,6 +56,7 @@ internal static class TrainOptions
         EvaluateEvery = parse.GetValue(EvaluateEvery),
         SaveEvery = parse.GetValue(SaveEvery),
         Precision = parse.GetValue(Precision),
+        Deterministic = parse.GetValue(Deterministic),
         Seed = parse.GetValue(Seed) ?? 1,
     };
 
@@ -79,6 +79,7 @@ internal static class TrainOptions
         Same(EvaluateEvery, config.EvaluateEvery);
         Same(SaveEvery, config.SaveEvery);
         Same(Seed, config.Seed);
+        if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
         if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField);
         if (parse.GetValue(TokenizerName) is { } tokenizer && tokenizer != "auto" && tokenizer != config.Tokenizer) throw Differs("--tokenizer", tokenizer, config.Tokenizer);

@@ -9,15 +9,18 @@ namespace Varlen.Cli.Commands;
 internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokenizer) : IDisposable
 {
     /// <summary>Opens a folder.</summary>
+    /// <param name="path">The folder.</param>
+    /// <param name="device">Where to put the model.</param>
+    /// <param name="precision">What it computes in; what the device does best when null.</param>
     /// <exception cref="CommandException">It holds no model.</exception>
-    public static TrainedModel Open(string path, Device device)
+    public static TrainedModel Open(string path, Device device, DType? precision)
     {
         string folder = Directory.Exists(Path.Combine(path, "model")) && new RunFolder(path).Exists ? new RunFolder(path).Model : path;
         if (!Directory.Exists(folder)) throw new CommandException(ExitCode.InputUnreadable, "there is no model", path, "no such folder", "give the folder of a run, or one with config.json, model.safetensors and tokenizer.json");
         if (folder != path && !File.Exists(Path.Combine(folder, "model.safetensors")))
             throw new CommandException(ExitCode.InputUnreadable, "the run has no trained model yet", path, "it was stopped before the end of its plan", $"finish it: varlen train --resume {path}");
         Tokenizer tokenizer = Tokenizer.Load(Path.Combine(folder, "tokenizer.json"));
-        CausalLanguageModel model = CausalLanguageModel.FromPretrained(folder, device);
+        CausalLanguageModel model = CausalLanguageModel.FromPretrained(folder, device, precision ?? RunPlanner.DefaultPrecision(device));
         if (tokenizer.VocabularySize <= model.VocabularySize) return new TrainedModel(model, tokenizer);
         int ids = model.VocabularySize;
         model.Dispose();

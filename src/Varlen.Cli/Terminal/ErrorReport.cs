@@ -31,7 +31,11 @@ internal static class ErrorReport
     public static CommandException Describe(Exception failure) => failure switch
     {
         CommandException error => error,
+        OutOfDeviceMemoryException => new(ExitCode.OutOfMemory, "the device's memory is exhausted", why: failure.Message, fix: "lower --batch-tokens, the context or the model", cause: failure),
         OutOfMemoryException => new(ExitCode.OutOfMemory, "not enough memory", why: failure.Message, fix: "use a smaller input, or fewer tokens a batch", cause: failure),
+        CudaUnavailableException => new(ExitCode.DeviceUnavailable, "the CUDA device is not available", why: failure.Message, fix: "use --device cpu; varlen info lists the devices", cause: failure),
+        CudaFaultException => new(ExitCode.InternalError, "the CUDA device has faulted", why: failure.Message, fix: "this is a defect of varlen, or of the device: report it with the output of VARLEN_SYNC=1 and --verbose; a run goes on from its last checkpoint by --resume", cause: failure),
+        CudaException => new(ExitCode.DeviceUnavailable, "the CUDA device or its libraries failed", why: failure.Message, fix: "check the driver with nvidia-smi, or use --device cpu", cause: failure),
         _ when DataErrors.Describe(failure) is { } known => known,
         OperationCanceledException => new(ExitCode.Interrupted, "interrupted", cause: failure),
         IOException => new(ExitCode.InputOutput, "reading or writing failed", why: failure.Message, fix: "check that the disk has space and is in order, then try again", cause: failure),

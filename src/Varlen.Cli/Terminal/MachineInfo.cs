@@ -1,7 +1,8 @@
+using System.Globalization;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
-using Varlen.Cli.Commands;
+using Varlen.Backends.Cuda;
 
 namespace Varlen.Cli.Terminal;
 
@@ -33,6 +34,18 @@ internal static class MachineInfo
         return Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? RuntimeInformation.ProcessArchitecture.ToString();
     }
 
-    /// <summary>Every kind of device: its name, and why it is missing, or null.</summary>
-    public static IReadOnlyList<(string Name, string? Missing)> Devices { get; } = [("cpu", null), ("cuda", DeviceChoice.NoCuda)];
+    /// <summary>The CUDA version of the driver; null without one.</summary>
+    public static string? CudaDriver => CudaPlatform.OfThisMachine.DriverVersion is > 0 and var version ? $"{version / 1000}.{version % 1000 / 10}" : null;
+
+    /// <summary>Every device: its name, what it is, and why it cannot be used, or null.</summary>
+    public static IReadOnlyList<(string Name, string? Description, string? Missing)> Devices { get; } = [("cpu", null, null), .. Cuda()];
+
+    // Each device by itself, or why there is none.
+    private static IEnumerable<(string Name, string? Description, string? Missing)> Cuda()
+    {
+        CudaPlatform platform = CudaPlatform.OfThisMachine;
+        if (platform.Missing is { } missing) return [("cuda", null, missing)];
+        return platform.Devices.Select(device => ($"cuda:{device.Index}",
+            (string?)string.Create(CultureInfo.InvariantCulture, $"{device.Name}, compute capability {device.ComputeCapability}, {device.MultiprocessorCount} multiprocessors, {device.Bytes / (double)(1 << 30):F1} GiB"), CudaPlatform.WhyNot(device)));
+    }
 }

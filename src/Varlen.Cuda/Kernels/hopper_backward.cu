@@ -15,11 +15,12 @@ constexpr float kLog2E = 1.4426950408889634f;
 __device__ __forceinline__ u32 pack(bf16, float a, float b) { return pack_bf16(a, b); }
 __device__ __forceinline__ u32 pack(f16, float a, float b) { return pack_half(a, b); }
 
-// Where a gradient goes: rows of kDim elements.
+// Where a gradient goes: rows of kDim elements, 16-byte aligned.
 struct Rows {
-    void* data;
+    void* data;       // null: nobody wants it
     i64 token, head;  // strides in elements
     i32 dtype, accumulate;
+    // Two adjacent elements.
     __device__ __forceinline__ void write(i64 at, float x, float y) const {
         if (dtype == kFloat32) {
             float* p = (float*)data + at;
@@ -27,8 +28,36 @@ struct Rows {
             p[1] = accumulate ? p[1] + y : y;
         } else {
             ELEMENT* p = (ELEMENT*)data + at;
-            p[0] = from_float<ELEMENT>(accumulate ? to_float(p[0]) + x : x);
-            p[1] = from_float<ELEMENT>(accumulate ? to_float(p[1]) + y : y);
+            if (accumulate) {
+                const Vec<ELEMENT, 2> before = load<2>(p);
+                x += to_float(before[0]);
+                y += to_float(before[1]);
+            }
+            *(u32*)p = pack(ELEMENT{}, x, y);
+        }
+    }
+    // Eight.
+    __device__ __forceinline__ void write(i64 at, float (&x)[8]) const {
+        if (dtype == kFloat32) {
+            Vec<float, 4>* p = (Vec<float, 4>*)((float*)data + at);
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                Vec<float, 4> y = accumulate ? p[h] : Vec<float, 4>{};
+#pragma unroll
+                for (int i = 0; i < 4; i++) y[i] += x[4 * h + i];
+                p[h] = y;
+            }
+        } else {
+            Vec<ELEMENT, 8>* p = (Vec<ELEMENT, 8>*)((ELEMENT*)data + at);
+            Vec<ELEMENT, 8> y;
+            if (accumulate) {
+                y = *p;
+#pragma unroll
+                for (int i = 0; i < 8; i++) x[i] += to_float(y[i]);
+            }
+#pragma unroll
+            for (int i = 0; i < 8; i++) y[i] = from_float<ELEMENT>(x[i]);
+            *p = y;
         }
     }
 };
@@ -48,17 +77,20 @@ struct HopperPrepareArguments {
     const float* lse_gradient;       // the same; null: none came
     float* row_lse;                  // [heads, padded rows]: base 2, +infinity for rows without a key or beyond their sequence, so that weights are 0
     float* row_delta;                // [heads, padded rows]
+    float* workspace;                // [heads, padded rows, kDim], to be set to 0
     const Sequence* sequences;
     const i32* block_sequence;       // sequence of each block of kQueries padded rows
     i64 output_token, output_head, gradient_token, gradient_head, lse_stride, lse_gradient_stride, padded_rows;
     i32 heads, blocks;
 };
 
-// A warp takes rows one after the other.
+// A row's features lie in kLanes lanes, 16 bytes in each.
 KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
-    const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads, lane = lane_id();
+    constexpr int kLanes = kDim / 8;
+    const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads, lane = threadIdx.x % kLanes;
     const Sequence s = a.sequences[a.block_sequence[block]];
-    for (int r = threadIdx.x / 32; r < kQueries; r += 8) {
+#pragma unroll
+    for (int r = threadIdx.x / kLanes; r < kQueries; r += 256 / kLanes) {
         const i64 padded = (i64)block * kQueries + r;
         const int row = (int)(padded - s.padded_start);
         float delta = 0, lse = kInfinity;
@@ -68,21 +100,22 @@ KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
             if (natural != -kInfinity) {
                 lse = natural * kLog2E;
                 if (a.output_gradient) {
-                    const ELEMENT* o = a.output + token * a.output_token + head * a.output_head;
-                    const ELEMENT* g = a.output_gradient + token * a.gradient_token + head * a.gradient_head;
-                    for (int i = 2 * lane; i < kDim; i += 64) {
-                        Vec<ELEMENT, 2> x = load<2>(o + i), y = load<2>(g + i);
-                        delta += to_float(x[0]) * to_float(y[0]) + to_float(x[1]) * to_float(y[1]);
-                    }
+                    const Vec<ELEMENT, 8> x = load<8>(a.output + token * a.output_token + head * a.output_head + 8 * lane);
+                    const Vec<ELEMENT, 8> y = load<8>(a.output_gradient + token * a.gradient_token + head * a.gradient_head + 8 * lane);
+#pragma unroll
+                    for (int i = 0; i < 8; i++) delta += to_float(x[i]) * to_float(y[i]);
                 }
                 if (a.lse_gradient && lane == 0) delta -= a.lse_gradient[head * a.lse_gradient_stride + token];
             }
         }
-        delta = warp_sum(delta);
+#pragma unroll
+        for (int mask = 1; mask < kLanes; mask *= 2) delta += shuffle_xor(delta, mask);
         if (lane == 0) {
             a.row_lse[head * a.padded_rows + padded] = lse;
             a.row_delta[head * a.padded_rows + padded] = delta;
         }
+        Vec<float, 4>* workspace = (Vec<float, 4>*)(a.workspace + (head * a.padded_rows + padded) * kDim + 8 * lane);
+        workspace[0] = workspace[1] = Vec<float, 4>{};
     }
 }
 
@@ -93,15 +126,24 @@ struct KeyTile {
     i32 query_end, queries, shift;
     i32 padded_start;
     i32 block_begin, block_end;  // query blocks that see some key of the tile
+    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
     i32 padding;
 };
+
+// Sequence by sequence, within it head by head: blocks that run at a time share queries and the workspace in the second-level cache.
+__device__ __forceinline__ int find_tile(const KeyTile* tiles, int heads, int& head) {
+    const KeyTile& near = tiles[blockIdx.x / heads];
+    const int within = blockIdx.x - near.group_first * heads;
+    head = within / near.group_count;
+    return near.group_first + within % near.group_count;
+}
 
 struct HopperBackwardArguments {
     TensorMap query, key, value, output_gradient;
     const KeyTile* tiles;
     const float* row_lse;
     const float* row_delta;
-    float* query_gradient;  // workspace [heads, padded rows, kDim], zero at first, in the order in which warpgroups hold it
+    float* query_gradient;  // workspace [heads, blocks of kQueries padded rows, 2 parts, 64 rows, 64 features], zero at first
     Rows key_gradient, value_gradient;
     i64 padded_rows;
     i32 key_heads, group;
@@ -114,8 +156,9 @@ struct HopperBackwardArguments {
 KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
     DYNAMIC_SHARED(memory);
     __shared__ u64 barriers[1 + 3 * kStages];
-    const int key_head = blockIdx.x % a.key_heads, thread = threadIdx.x, group = thread / 128;
-    const KeyTile t = a.tiles[blockIdx.x / a.key_heads];
+    int key_head;
+    const KeyTile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
+    const int thread = threadIdx.x, group = thread / 128;
     const int per_head = max_of(0, t.block_end - t.block_begin), steps = per_head * a.group;
     const u32 base = shared_address(memory), key = base, value = key + kKeyBytes, query = value + kKeyBytes, gradient = query + kStages * kQueryBytes;
     const u32 score = gradient + kStages * kQueryBytes, part = score + 2 * kScoreBytes, rows = part + kGroups * kPartBytes;
@@ -264,9 +307,16 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
         // The part's memory is free when the copy engine has read what was there.
         if (thread % 128 == 0) bulk_wait_read<0>();
         named_sync(2 + group, 128);
-        Vec<float, 4>* to = (Vec<float, 4>*)(memory + (part - base) + group * kPartBytes);
+        // Rows of 64 floats in groups of eight, exchanged by XOR with the row, so that the rows of a warp meet different banks. The workspace has
+        // the same order, which the last kernel undoes.
+        const int part_row = 16 * warp + lane / 4;
+        u8* to = memory + (part - base) + group * kPartBytes + part_row * 256 + 4 * column;
 #pragma unroll
-        for (int j = 0; j < 8; j++) to[128 * j + thread % 128] = Vec<float, 4>{{dq[4 * j], dq[4 * j + 1], dq[4 * j + 2], dq[4 * j + 3]}};
+        for (int j = 0; j < 8; j++) {
+            const int place = (j ^ (part_row & 3)) * 32;
+            *(Vec<float, 2>*)(to + place) = Vec<float, 2>{{dq[4 * j], dq[4 * j + 1]}};
+            *(Vec<float, 2>*)(to + 8 * 256 + place) = Vec<float, 2>{{dq[4 * j + 2], dq[4 * j + 3]}};
+        }
         fence_async();
         named_sync(2 + group, 128);
         if (thread % 128 == 0) {
@@ -294,7 +344,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
     if (thread % 128 == 0) bulk_wait<0>();
 }
 
-// --- after: the queries' gradient from the order in which warpgroups hold it ---
+// --- after: the queries' gradient from the workspace ---
 
 struct HopperFinishArguments {
     const float* workspace;
@@ -310,15 +360,20 @@ KERNEL(hopper_backward_finish, HopperFinishArguments, 256, 4) {
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
     const Sequence s = a.sequences[a.block_sequence[block]];
     const int first = block * kQueries - s.padded_start;
-    const Vec<float, 4>* parts = (const Vec<float, 4>*)(a.workspace + (head * a.padded_rows + (i64)block * kQueries) * kDim);
-    // Two parts of 64 x 64, each 8 vectors for each of 128 threads.
-    for (int i = threadIdx.x; i < kQueries * kDim / 4; i += 256) {
-        const int part = i / 1024, j = i % 1024 / 128, t = i % 128, lane = t & 31;
-        const int row = (kDim == 64 ? 64 * part : 0) + 16 * (t / 32) + lane / 4, feature = (kDim == 64 ? 0 : 64 * part) + 8 * j + 2 * (lane & 3);
-        const Vec<float, 4> x = parts[i];
+    const float* from = a.workspace + (head * a.padded_rows + (i64)block * kQueries) * kDim;
 #pragma unroll
-        for (int half = 0; half < 2; half++)
-            if (first + row + 8 * half < s.queries)
-                a.query_gradient.write((i64)(s.query_start + first + row + 8 * half) * a.query_gradient.token + head * a.query_gradient.head + feature, x[2 * half] * a.scale, x[2 * half + 1] * a.scale);
+    for (int i = threadIdx.x; i < kQueries * kDim / 8; i += 256) {
+        const int part = i / 512, part_row = i / 8 % 64, eight = i % 8;
+        const int row = first + part_row + (kDim == 64 ? 64 * part : 0), feature = 8 * eight + (kDim == 64 ? 0 : 64 * part);
+        if (row >= s.queries) continue;
+        const Vec<float, 4>* p = (const Vec<float, 4>*)(from + part * 4096 + part_row * 64 + (eight ^ (part_row & 3)) * 8);
+        const Vec<float, 4> low = p[0], high = p[1];
+        float x[8];
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            x[j] = low[j] * a.scale;
+            x[4 + j] = high[j] * a.scale;
+        }
+        a.query_gradient.write((i64)(s.query_start + row) * a.query_gradient.token + head * a.query_gradient.head + feature, x);
     }
 }

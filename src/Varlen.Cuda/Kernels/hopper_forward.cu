@@ -15,7 +15,17 @@ struct Tile {
     i32 keys;        // length of the key sequence
     i32 shift;       // the alignment's d
     i32 block_begin, block_end;  // key blocks that some row of the tile sees
+    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
 };
+
+// Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share keys and
+// values in the second-level cache. A sequence's blocks begin at its first tile times the number of heads.
+__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
+    const Tile& near = tiles[blockIdx.x / heads];
+    const int within = blockIdx.x - near.group_first * heads;
+    head = within / near.group_count;
+    return near.group_first + within % near.group_count;
+}
 
 struct HopperForwardArguments {
     TensorMap query, key, value, output;
@@ -182,8 +192,9 @@ template <bool kMasks> __device__ __forceinline__ void step(
 KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     DYNAMIC_SHARED(memory);
     __shared__ u64 barriers[1 + 4 * kStages];
-    const int head = blockIdx.x % a.heads, key_head = head / a.group;
-    const Tile t = a.tiles[blockIdx.x / a.heads];
+    int head;
+    const Tile t = a.tiles[find_tile(a.tiles, a.heads, head)];
+    const int key_head = head / a.group;
     const int thread = threadIdx.x, blocks = t.block_end - t.block_begin;
     const u32 base = shared_address(memory), first_barrier = shared_address(barriers);
     const Places at = {base, base + kGroups * kQueryBytes, base + kGroups * kQueryBytes + kStages * kTileBytes,

@@ -60,6 +60,7 @@ struct StepState {
     i64 step;
     u64 seed;
     i64 finite;
+    double loss_sum;
 };
 
 template <class T> __device__ __forceinline__ T min_of(T a, T b) { return a < b ? a : b; }

@@ -147,7 +147,8 @@ KERNEL(gradient_norm, GradientNormArguments, 1024, 1) {
     sum = block_sum(sum, scratch);
     if (threadIdx.x != 0) return;
     double norm = sqrt(sum);
-    bool is_finite = fabs(norm) <= 1.7976931348623157e308;
+    const double largest = 1.7976931348623157e308;
+    bool is_finite = fabs(norm) <= largest && fabs(a.state->loss_sum) <= largest;
     a.state->gradient_norm = norm;
     a.state->finite = is_finite;
     a.state->clip_factor = a.clips && is_finite ? min_of(1.0, a.max_norm / (norm + 1e-6)) : 1.0;

@@ -21,6 +21,8 @@ __device__ __forceinline__ void block_sync() { asm volatile("bar.sync 0;" ::: "m
 __device__ __forceinline__ void warp_sync() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 // Barrier "id" (1..15) among "threads" threads of the block.
 __device__ __forceinline__ void named_sync(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+// Pauses the warp for up to about twice as many nanoseconds.
+__device__ __forceinline__ void sleep_ns(u32 nanoseconds) { asm volatile("nanosleep.u32 %0;" ::"r"(nanoseconds)); }
 // Arrives at barrier "id" without waiting: the other threads of its count wait for this one.
 __device__ __forceinline__ void named_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 __device__ __forceinline__ void device_fence() { asm volatile("membar.gl;" ::: "memory"); }

@@ -26,4 +26,10 @@ internal sealed unsafe class CudaPendingRead : PendingRead
         new ReadOnlySpan<byte>((void*)_host, _bytes).CopyTo(destination);
         _backend.ReturnRead(_host, _done);
     }
+
+    public override void Abandon()
+    {
+        // A lost device writes no more, and its memory is not used again.
+        if (Driver.EventSynchronize(_done) == CudaResult.Success) _backend.ReturnRead(_host, _done);
+    }
 }

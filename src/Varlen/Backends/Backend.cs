@@ -48,7 +48,7 @@ internal abstract unsafe class Backend
     }
 }
 
-/// <summary>A few bytes of device memory on their way to the host. Must be waited for once.</summary>
+/// <summary>A few bytes of device memory on their way to the host. Must be waited for, or abandoned, once.</summary>
 internal abstract class PendingRead
 {
     /// <summary>Whether <see cref="Wait"/> would return at once.</summary>
@@ -56,4 +56,7 @@ internal abstract class PendingRead
 
     /// <summary>Waits until the bytes have arrived, and gives them.</summary>
     public abstract void Wait(Span<byte> destination);
+
+    /// <summary>In place of <see cref="Wait"/>, when nobody wants the bytes any more. Never fails.</summary>
+    public abstract void Abandon();
 }

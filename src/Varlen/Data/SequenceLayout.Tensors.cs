@@ -4,8 +4,12 @@ namespace Varlen;
 
 public sealed partial class SequenceLayout
 {
+    private const int MaxAttached = 32;
+
     private readonly Lock _mirrorLock = new();
     private Tensor? _mirror;
+    private Dictionary<object, IDisposable>? _attached;
+    private bool _isDisposed;
 
     /// <inheritdoc cref="FromLengths(ReadOnlySpan{int})"/>
     /// <param name="lengths">Tokens of each sequence; 0 is legal, and so is no sequence at all.</param>
@@ -74,13 +78,42 @@ public sealed partial class SequenceLayout
         }
     }
 
+    /// <summary>
+    /// What a backend derives from this layout and keeps on its device: made on first use, and released with the layout.
+    /// </summary>
+    /// <param name="key">What it was derived for, besides this layout.</param>
+    /// <param name="make">Makes it.</param>
+    /// <returns>What was made; null when the layout is disposed already, as it may be in a backward pass: nobody would release it.</returns>
+    internal T? Attached<T>(object key, Func<T> make) where T : class, IDisposable
+    {
+        lock (_mirrorLock)
+        {
+            if (_isDisposed) return null;
+            _attached ??= [];
+            if (_attached.TryGetValue(key, out IDisposable? found)) return (T)found;
+            // One layout that is used with ever new partners may not hoard.
+            if (_attached.Count >= MaxAttached) ReleaseAttached();
+            T made = make();
+            _attached.Add(key, made);
+            return made;
+        }
+    }
+
     partial void ReleaseDevice()
     {
         lock (_mirrorLock)
         {
             _mirror?.Dispose();
             _mirror = null;
+            _isDisposed = true;
+            ReleaseAttached();
         }
+    }
+
+    private void ReleaseAttached()
+    {
+        foreach (IDisposable attached in _attached?.Values ?? Enumerable.Empty<IDisposable>()) attached.Dispose();
+        _attached?.Clear();
     }
 
     private static long[] Integers(Tensor tensor, int rank, string parameter)

@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
 using Varlen.Nn;
 
 namespace Varlen.Data;
@@ -10,6 +12,9 @@ namespace Varlen.Data;
 /// <remarks>Owns its tensors, its layout and its strategy.</remarks>
 public abstract class TokenBatch : IDisposable
 {
+    // Elements; parts of what is sent begin where the widest loads are aligned.
+    private const int SendAlignment = 64;
+
     private readonly int[]? _slots;
     private DropoutKeys _dropoutKeys;
 
@@ -42,19 +47,14 @@ public abstract class TokenBatch : IDisposable
             }
         }
         if (device is not null) layout.CuSeqlensOn(device);
-        Tokens = Tensor.From(tokens, [rows], device).Keep();
-        Targets = Tensor.From(targets, [rows], device).Keep();
-        Positions = Tensor.From(positions, [rows], device).Keep();
+        (Tokens, Targets, Positions) = Send(tokens, targets, positions, device ?? Device.Cpu);
     }
 
     // Rows without padding, whose ids were checked as they were read.
     private protected TokenBatch(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<int> positions, SequenceLayout layout, AttentionStrategy attention, Device? device)
     {
         (Layout, Attention) = (layout, attention);
-        Shape shape = [tokens.Length];
-        Tokens = Tensor.From(tokens, shape, device).Keep();
-        Targets = Tensor.From(targets, shape, device).Keep();
-        Positions = Tensor.From(positions, shape, device).Keep();
+        (Tokens, Targets, Positions) = Send(tokens, targets, positions, device ?? Device.Cpu);
         if (tokens.IsEmpty) return;
         LargestToken = Math.Max(TensorPrimitives.Max(tokens), TensorPrimitives.Max(targets));
         LargestPosition = TensorPrimitives.Max(positions);
@@ -132,6 +132,24 @@ public abstract class TokenBatch : IDisposable
             lengths[i] = sequences[i].Tokens.Length;
         }
         return SequenceLayout.FromLengths(lengths);
+    }
+
+    // In one transfer: a step's numbers are few, and each transfer has its price.
+    private static (Tensor Tokens, Tensor Targets, Tensor Positions) Send(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<int> positions, Device device)
+    {
+        int rows = tokens.Length, stride = checked((rows + SendAlignment - 1) / SendAlignment * SendAlignment);
+        int[] staged = ArrayPool<int>.Shared.Rent(checked(3 * stride));
+        Span<int> values = staged.AsSpan(0, 3 * stride);
+        values.Clear();
+        tokens.CopyTo(values);
+        targets.CopyTo(values[stride..]);
+        positions.CopyTo(values[(2 * stride)..]);
+        using Tensor all = Tensor.AllocateUntracked([values.Length], DType.Int32, device);
+        device.Backend.CopyFromHost(MemoryMarshal.AsBytes(values), all.Pointer);
+        ArrayPool<int>.Shared.Return(staged);
+        return (Part(0), Part(1), Part(2));
+
+        Tensor Part(int index) => all.UntrackedView([rows], [1], (long)index * stride).Keep();
     }
 
     private int RowOf(int token) => _slots is null ? token : _slots[token];

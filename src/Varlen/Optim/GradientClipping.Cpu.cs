@@ -15,7 +15,7 @@ internal sealed unsafe partial class CpuBackend : IGradientNormKernels
         double norm = Math.Sqrt(sum);
         var state = (StepState.Values*)stepState.Pointer;
         state->GradientNorm = norm;
-        state->Finite = double.IsFinite(norm) ? 1 : 0;
+        state->Finite = double.IsFinite(norm) && double.IsFinite(state->LossSum) ? 1 : 0;
         state->ClipFactor = maxNorm is { } limit && state->Finite != 0 ? Math.Min(1, limit / (norm + 1e-6)) : 1;
     }
 

@@ -5,7 +5,7 @@ namespace Varlen.Optim;
 
 internal interface IGradientNormKernels
 {
-    /// <summary>Writes GradientNorm, ClipFactor and Finite of the step state from dense gradients.</summary>
+    /// <summary>Writes GradientNorm, ClipFactor and Finite of the step state from dense gradients; Finite says of LossSum too that it is.</summary>
     void GradientNorm(IReadOnlyList<Tensor> gradients, double? maxNorm, Tensor stepState);
 }
 

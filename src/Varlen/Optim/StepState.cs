@@ -1,15 +1,17 @@
 using System.Runtime.InteropServices;
+using Varlen.Backends;
+using Varlen.Ops;
 
 namespace Varlen.Optim;
 
 /// <summary>
-/// The numbers of one training step that kernels read from device memory: learning rate, step number, loss scale, clip factor, whether
-/// all gradients are finite, and the seed of dropout. Because the optimiser, the loss and dropout read them there, skipping an update
+/// The numbers of one training step that kernels read from device memory: learning rate, step number, loss scale, clip factor, the loss,
+/// whether it and all gradients are finite, and the seed of dropout. Because the optimiser, the loss and dropout read them there, skipping an update
 /// needs no wait for the device, and a recorded step can be replayed with new numbers.
 /// </summary>
 public sealed class StepState : IDisposable
 {
-    private readonly Tensor _buffer;
+    private readonly Tensor _buffer, _lossSum;
     private Values _values;
 
     /// <summary>Makes the state for a device.</summary>
@@ -20,7 +22,8 @@ public sealed class StepState : IDisposable
         _buffer = Tensor.AllocateUntracked([Marshal.SizeOf<Values>() / sizeof(double)], DType.Float64, device ?? Device.Cpu);
         _values = new Values { LossScale = 1, ClipFactor = 1, Finite = 1, Seed = seed };
         Upload();
-        LossGradient = _buffer.UntrackedView([], [], Marshal.OffsetOf<Values>(nameof(Values.LossScale)) / sizeof(double)).Keep();
+        LossGradient = Scalar(nameof(Values.LossScale));
+        _lossSum = Scalar(nameof(Values.LossSum));
     }
 
     /// <summary>Number of the present step, from 1; dropout masks depend on it. To go on with a run, begin its next step on a state of the same seed.</summary>
@@ -60,7 +63,11 @@ public sealed class StepState : IDisposable
         Upload();
     }
 
-    /// <summary>Whether the gradients that the last norm was taken of were all finite. Waits for the device.</summary>
+    /// <summary>Adds a micro-batch's summed loss to the step's, in double precision and without a wait. A loss that is not finite makes the step's update be skipped.</summary>
+    /// <param name="lossSum">A scalar on the state's device.</param>
+    public void AddLoss(Tensor lossSum) => ElementwiseCopy.Copy(lossSum, _lossSum, accumulate: true);
+
+    /// <summary>Whether the gradients that the last norm was taken of, and the losses added before, were all finite. Waits for the device.</summary>
     public bool ReadFinite() => Download().Finite != 0;
 
     /// <summary>The global gradient norm that was computed last. Waits for the device.</summary>
@@ -70,8 +77,22 @@ public sealed class StepState : IDisposable
     public void Dispose()
     {
         LossGradient.Dispose();
+        _lossSum.Dispose();
         _buffer.Dispose();
     }
+
+    /// <summary>Reads the numbers as they are when the work started so far is done, without waiting for that.</summary>
+    internal PendingRead StartRead() => _buffer.Device.Backend.StartRead(_buffer.Pointer, Marshal.SizeOf<Values>());
+
+    /// <summary>Waits for a read that <see cref="StartRead"/> began.</summary>
+    internal static Values Finish(PendingRead read)
+    {
+        Values values = default;
+        read.Wait(MemoryMarshal.AsBytes(new Span<Values>(ref values)));
+        return values;
+    }
+
+    private Tensor Scalar(string field) => _buffer.UntrackedView([], [], Marshal.OffsetOf<Values>(field) / sizeof(double)).Keep();
 
     private void Upload() => _buffer.Device.Backend.CopyFromHost(MemoryMarshal.AsBytes(new ReadOnlySpan<Values>(in _values)), _buffer.Pointer);
 
@@ -90,5 +111,6 @@ public sealed class StepState : IDisposable
         public long Step;
         public ulong Seed;
         public long Finite;
+        public double LossSum;
     }
 }

@@ -1,5 +1,6 @@
 using Varlen.Data;
 using Varlen.Models;
+using Varlen.Ops;
 using Varlen.Text;
 
 namespace Varlen.Training;
@@ -24,30 +25,42 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
         try
         {
             using var region = GradMode.NoGrad();
-            double loss = 0;
-            long targets = 0, bytes = 0;
+            // Summed where the losses are, and read once.
+            using Tensor loss = Tensor.AllocateUntracked([], DType.Float64, model.Device).Keep();
+            ElementwiseCopy.Fill(loss, 0);
+            long targets = 0;
             foreach (PackedBatch batch in EvaluationBatches.Read(store, plan, batchTokens, model.Device))
             {
                 using (batch)
                 using (TensorScope.Begin())
                 {
                     cancellationToken.ThrowIfCancellationRequested();
-                    loss += model.LossSum(batch).Item();
+                    ElementwiseCopy.Copy(model.LossSum(batch), loss, accumulate: true);
                     targets += batch.TargetCount;
-                    foreach (int id in batch.Targets.ToArray<int>()) bytes += id < 0 ? 0 : tokenizer.Bytes(id).Length;
                 }
             }
-            int documents = 0, last = -1;
-            foreach (SequenceChunk chunk in plan.HeldOut.Span)
-            {
-                if (chunk.Document != last) documents++;
-                last = chunk.Document;
-            }
-            return new EvaluationResult(loss / targets, targets, bytes, documents);
+            (long bytes, int documents) = Count(store, plan);
+            return new EvaluationResult(loss.Item() / targets, targets, bytes, documents);
         }
         finally
         {
             model.Train(training);
         }
+    }
+
+    // Bytes of text that the targets stand for, and documents.
+    private (long Bytes, int Documents) Count(TokenStore store, SequencePlan plan)
+    {
+        var targets = new int[plan.Context];
+        long bytes = 0;
+        int documents = 0, last = -1;
+        foreach (SequenceChunk chunk in plan.HeldOut.Span)
+        {
+            store.CopyTokens(chunk.Document, chunk.Start + 1, targets.AsSpan(0, chunk.Length));
+            foreach (int id in targets.AsSpan(0, chunk.Length)) bytes += tokenizer.Bytes(id).Length;
+            if (chunk.Document != last) documents++;
+            last = chunk.Document;
+        }
+        return (bytes, documents);
     }
 }

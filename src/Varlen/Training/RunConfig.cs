@@ -37,6 +37,9 @@ public sealed record RunConfig
     /// <summary>Element type of activations and of the weights that ops read; masters and statistics are single precision.</summary>
     public DType Precision { get; init; } = DType.Float32;
 
+    /// <summary>Whether results depend on neither the batch nor the run; on a CPU they never do.</summary>
+    public bool Deterministic { get; init; }
+
     /// <summary>Steps between two evaluations; one is made at the end in any case.</summary>
     public required int EvaluateEvery { get; init; }
 

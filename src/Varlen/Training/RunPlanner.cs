@@ -31,6 +31,9 @@ public static class RunPlanner
     // Steps of a small model reach about this share of the speed of a matrix product that is measured before the runtime has optimised it.
     private const double Efficiency = 0.7;
 
+    /// <summary>What a device computes in when nothing is asked for: BFloat16 beside single-precision weights on a GPU, Float32 on the CPU.</summary>
+    public static DType DefaultPrecision(Device device) => device == Device.Cpu ? DType.Float32 : DType.BFloat16;
+
     /// <summary>Reads the data and decides what was left open.</summary>
     /// <param name="folder">An existing folder without a run.</param>
     /// <param name="request">What is asked.</param>
@@ -71,7 +74,7 @@ public static class RunPlanner
         var config = new RunConfig
         {
             Data = request.Data, TextField = request.Reading.TextField, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
-            Precision = request.Precision ?? DType.Float32, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Model = request.Model, Pretrained = pretrained is null ? null : Path.GetFullPath(pretrained),
+            Precision = request.Precision ?? DefaultPrecision(device), Deterministic = request.Deterministic, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Model = request.Model, Pretrained = pretrained is null ? null : Path.GetFullPath(pretrained),
             Training = new TrainerOptions
             {
                 Steps = steps, MicroBatches = request.MicroBatches, LearningRate = rate, FinalLearningRate = rate / 20, WarmupSteps = request.WarmupSteps ?? Math.Min(100, Math.Max(1, steps / 20)),

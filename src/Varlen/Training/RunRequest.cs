@@ -59,6 +59,9 @@ public sealed record RunRequest
     /// <summary>Element type of activations.</summary>
     public DType? Precision { get; init; }
 
+    /// <summary>Whether results must depend on neither the batch nor the run.</summary>
+    public bool Deterministic { get; init; }
+
     /// <summary>Seed of everything.</summary>
     public int Seed { get; init; } = 1;
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Varlen.Backends;
 using Varlen.Data;
 using Varlen.Models;
 using Varlen.Optim;
@@ -21,7 +22,8 @@ public sealed class Trainer : IDisposable
     private readonly LearningRateSchedule _schedule;
     private readonly PackedBatch[] _batches;
     private readonly StepState _state;
-    private int _notFinite;
+    private readonly Queue<StartedStep> _started = new();
+    private long _completed;
 
     /// <summary>Prepares training; nothing is trained yet.</summary>
     /// <param name="model">The model.</param>
@@ -52,73 +54,83 @@ public sealed class Trainer : IDisposable
     /// <summary>Steps whose update was skipped because something was not finite.</summary>
     public int SkippedSteps { get; private set; }
 
-    /// <summary>Takes one step: gradients of all micro-batches, clipping, update.</summary>
+    /// <summary>Steps that were begun and not completed.</summary>
+    internal int Started => _started.Count;
+
+    internal int NotFiniteInARow { get; private set; }
+
+    /// <summary>Takes one step: gradients of all micro-batches, clipping, update. Waits for the device.</summary>
     /// <exception cref="TrainingDivergedException">The loss or a gradient was not finite for the third time in a row.</exception>
     public TrainingStep Step()
     {
+        Begin();
+        return Complete();
+    }
+
+    /// <summary>Starts a step on the device and returns; what comes of it, <see cref="Complete"/> tells later.</summary>
+    internal void Begin()
+    {
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < _batches.Length; i++) _batches[i] = _loader.Next();
-        double waited = Stopwatch.GetElapsedTime(start).TotalSeconds, rate = _schedule.At(++StepCount), loss = 0;
-        (int tokens, long targets, long padded) = Count(_batches);
-        var outcome = StepOutcome.NoTargets;
-        if (targets > 0)
+        var step = new StartedStep(++StepCount, _schedule.At(StepCount), start, Stopwatch.GetElapsedTime(start).TotalSeconds, _batches);
+        if (step.Targets > 0)
         {
-            _state.Begin(StepCount, rate, lossScale: 1.0 / targets);
+            _state.Begin(StepCount, step.LearningRate, lossScale: 1.0 / step.Targets);
             Optimizer.ZeroGrad();
             foreach (PackedBatch batch in _batches)
             {
                 using TensorScope scope = TensorScope.Begin();
                 Tensor lossSum = _model.LossSum(batch);
                 lossSum.Backward(_state.LossGradient);
-                loss += lossSum.Item();
+                _state.AddLoss(lossSum);
             }
             GradientClipping.Apply(Optimizer.Parameters, _options.ClipNorm, _state);
-            if (double.IsFinite(loss)) Optimizer.Step(_state);
-            outcome = double.IsFinite(loss) && _state.ReadFinite() ? StepOutcome.Updated : StepOutcome.NotFinite;
+            Optimizer.Step(_state);
+            step.Outcome = _state.StartRead();
         }
         foreach (PackedBatch batch in _batches) batch.Dispose();
-        if (outcome == StepOutcome.NotFinite) Skip(loss);
-        else _notFinite = 0;
-        return new TrainingStep
+        _started.Enqueue(step);
+    }
+
+    /// <summary>Waits for the oldest step that was begun, and counts it.</summary>
+    /// <exception cref="TrainingDivergedException">The loss or a gradient was not finite for the third time in a row; nothing begun is left.</exception>
+    internal TrainingStep Complete()
+    {
+        TrainingStep step = _started.Dequeue().Complete(_completed);
+        _completed = Stopwatch.GetTimestamp();
+        if (step.Outcome != StepOutcome.NotFinite)
         {
-            Step = StepCount, Loss = loss / targets, LearningRate = rate, GradientNorm = targets > 0 ? _state.ReadGradientNorm() : 0, Outcome = outcome,
-            Tokens = tokens, Targets = targets, PaddedTokens = padded, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds, DataSeconds = waited,
-        };
+            NotFiniteInARow = 0;
+            return step;
+        }
+        SkippedSteps++;
+        return ++NotFiniteInARow < NotFiniteLimit ? step : throw Diverged(step);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
+        Abandon();
         if (_model.StepState == _state) _model.StepState = null;
         Optimizer.Dispose();
         _state.Dispose();
     }
 
     /// <summary>Goes on as if the steps up to one had been taken here. The optimiser's state and the loader's position are set apart.</summary>
-    internal void Continue(int step, int skipped, int notFiniteInARow) => (StepCount, SkippedSteps, _notFinite) = (step, skipped, notFiniteInARow);
+    internal void Continue(int step, int skipped, int notFiniteInARow) => (StepCount, SkippedSteps, NotFiniteInARow) = (step, skipped, notFiniteInARow);
 
-    internal int NotFiniteInARow => _notFinite;
-
-    private static (int Tokens, long Targets, long Padded) Count(PackedBatch[] batches)
+    private void Abandon()
     {
-        int tokens = 0;
-        long targets = 0, padded = 0;
-        foreach (PackedBatch batch in batches)
-        {
-            tokens += batch.Layout.TotalTokens;
-            targets += batch.TargetCount;
-            padded += (long)batch.Layout.Count * batch.Layout.MaxLength;
-        }
-        return (tokens, targets, padded);
+        while (_started.TryDequeue(out StartedStep? step)) step.Abandon();
     }
 
-    private void Skip(double loss)
+    // The gradients are those of the step that was begun last.
+    private TrainingDivergedException Diverged(in TrainingStep step)
     {
-        SkippedSteps++;
-        if (++_notFinite < NotFiniteLimit) return;
-        string what = double.IsFinite(loss) ? "gradients" : $"the loss ({loss}) and gradients";
+        Abandon();
+        string what = double.IsFinite(step.Loss) ? "gradients" : $"the loss ({step.Loss}) and gradients";
         string[] names = [.. GradientClipping.FindNonFinite(_model.NamedParameters())];
-        throw new TrainingDivergedException(StepCount,
+        return new TrainingDivergedException(step.Step,
             $"{what} were not finite in {NotFiniteLimit} steps in a row; at step {StepCount} in {(names.Length == 0 ? "no parameter" : string.Join(", ", names.Take(5)))}{(names.Length > 5 ? $" and {names.Length - 5} more" : "")}");
     }
 }

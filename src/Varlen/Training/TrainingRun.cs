@@ -27,6 +27,8 @@ public sealed class TrainingRun : IDisposable
     // A full disk may be emptied meanwhile; after three failures in a row it will not be.
     private const int SaveFailureLimit = 3;
     private const int SampleTokens = 200;
+    // Enough for the device never to wait for the host, which reads what came of a step when the second after it is under way.
+    private const int StepsAhead = 2;
     private const string ModelFile = "model.safetensors", OptimizerFile = "optimizer.safetensors", StateFile = "state.json";
 
     private readonly RunFolder _folder;
@@ -55,6 +57,7 @@ public sealed class TrainingRun : IDisposable
         ArgumentNullException.ThrowIfNull(folder);
         (_folder, _observer) = (folder, observer);
         _config = RunConfig.Load(folder.Config);
+        if (device is not null && _config.Deterministic) device.IsDeterministic = true;
         Tokenizer = Tokenizer.Load(folder.Tokenizer);
         _store = TokenStore.Open(folder.Tokens);
         Plan = SequencePlan.Create(_store, _config.Context, _config.Seed);
@@ -99,16 +102,15 @@ public sealed class TrainingRun : IDisposable
         using var metrics = new MetricsLog(_folder.Path, Step);
         CutSamples();
         int planned = _config.Training.Steps, end = Math.Min(stopAfter ?? planned, planned);
+        int ahead = Model.Device == Device.Cpu ? 0 : StepsAhead;
         while (Step < end && !cancellationToken.IsCancellationRequested)
         {
-            TrainingStep step = _trainer.Step();
-            _totals = _totals.With(step);
-            EvaluationResult? evaluation = step.Step % _config.EvaluateEvery == 0 || step.Step == planned ? Evaluate(step.Step) : null;
-            metrics.Write(step, _totals.Tokens, _totals.Seconds, evaluation);
-            _observer?.Stepped(step, _totals, evaluation);
-            // The best weights are always on the disk, so that what is exported at the end does not depend on where a run was stopped.
-            if ((step.Step % _config.SaveEvery == 0 || step.Step == _bestStep) && step.Step != end) Save(mayFail: true);
+            _trainer.Begin();
+            // What is evaluated or saved is the state behind this step: nothing else may be under way.
+            bool settles = IsEvaluated(Step) || Step % _config.SaveEvery == 0;
+            while (_trainer.Started > (settles ? 0 : ahead)) Complete(metrics, end);
         }
+        while (_trainer.Started > 0) Complete(metrics, end);
         if (Step != _savedStep) Save(mayFail: false);
         return new RunResult(Step, Step >= planned, _totals, _last, _bestStep, _bestLoss, _trainer.SkippedSteps);
     }
@@ -139,6 +141,19 @@ public sealed class TrainingRun : IDisposable
         _loader.Dispose();
         Model.Dispose();
         _store.Dispose();
+    }
+
+    private bool IsEvaluated(int step) => step % _config.EvaluateEvery == 0 || step == _config.Training.Steps;
+
+    private void Complete(MetricsLog metrics, int end)
+    {
+        TrainingStep step = _trainer.Complete();
+        _totals = _totals.With(step);
+        EvaluationResult? evaluation = IsEvaluated(step.Step) ? Evaluate(step.Step) : null;
+        metrics.Write(step, _totals.Tokens, _totals.Seconds, evaluation);
+        _observer?.Stepped(step, _totals, evaluation);
+        // The best weights are always on the disk, so that what is exported at the end does not depend on where a run was stopped.
+        if ((step.Step % _config.SaveEvery == 0 || step.Step == _bestStep) && step.Step != end) Save(mayFail: true);
     }
 
     private EvaluationResult Evaluate(int step)

@@ -118,7 +118,7 @@ public sealed class AddNormTests
             (Tensor sum, Tensor normed) = centered ? F.AddLayerNorm(x[0], x[1], x[2]) : F.AddRmsNorm(x[0], x[1], x[2]);
             return [sum, normed];
         }
-        DeviceCheck.Run(cuda, dtype, Run, inputs);
+        DeviceCheck.RunAll(cuda, dtype, Run, inputs);
     }
 
     [Theory]

@@ -69,6 +69,47 @@ public sealed class BinaryTests
         Numeric.AssertClose(a64 / (b64 * b64 + 1.0), a / (b * b + 1.0), dtype == DType.Float32 ? null : 8 * Numeric.Tolerance(dtype, 4));
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Device place = TestDevices.Get(device);
+        foreach ((string name, (Func<Tensor, Tensor, Tensor> op, _)) in Functions)
+            foreach ((int[] first, int[] second) in (ReadOnlySpan<(int[], int[])>)[([3, 5], [3, 5]), ([16, 24], [24]), ([5], [2, 3, 5]), ([7, 16], [7, 1]), ([2, 1, 8], [3, 1]), ([4, 64], []), ([], []), ([0, 4], [4]), ([2051], [2051])])
+            {
+                Tensor a = Tensor.Randn(new Shape(first), 1), b = Tensor.Randn(new Shape(second), 2);
+                DeviceCheck.Run(place, dtype, x => op(x[0], x[1]), [a, name == "Divide" ? b * b + 1.5 : b], roundings: 4);
+            }
+        Tensor fused = Tensor.Randn([7, 24], 8);
+        DeviceCheck.Run(place, dtype, x =>
+        {
+            Tensor[] parts = x[0].Chunk(3);
+            return parts[0] * parts[1] + parts[2] / (parts[0] * parts[0] + 2.0);
+        }, [fused], roundings: 8);
+        DeviceCheck.Run(place, dtype, x => x[0].Transpose(0, 1) * x[1], [Tensor.Randn([3, 5], 9), Tensor.Randn([5, 3], 10)]);
+        DeviceCheck.Run(place, dtype, x => x[0] * x[0] - x[0], [Tensor.Randn([4, 8], 11)], roundings: 4);
+    }
+
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void AddsInPlaceOnEveryDevice(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Zeros([4, 6], dtype, TestDevices.Get(device));
+        x.Chunk(2)[1].AddInPlace(Tensor.From([1f, 2, 3], [3]).To(TestDevices.Get(device), dtype), 0.5);
+        Assert.Equal([0, 0, 0, 0.5f, 1, 1.5f], x.ToArray<float>()[..6]);
+    }
+
+    [Fact]
+    public void DoublePrecisionIsTheCpusAlone()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Ones([2], DType.Float64, cuda);
+        Assert.Contains("Add: Float64 is the reference precision", Assert.Throws<NotSupportedException>(() => x + x).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void ReadsAndWritesStridedViews()
     {

@@ -147,8 +147,8 @@ public sealed class EmbeddingTests
         Tensor ids = Tensor.From([.. Enumerable.Range(0, tokens).Select(_ => random.Next(2) == 0 ? (long)(rows - 1) : random.Next(rows))], [tokens]);
         Tensor positions = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i % 3)], [tokens]), deviceIds = ids.To(cuda), devicePositions = positions.To(cuda);
         Tensor weight = Tensor.Randn([rows, features], 1, DType.Float64), positionWeight = Tensor.Randn([3, features], 2, DType.Float64);
-        DeviceCheck.Run(cuda, dtype, t => [t[0].Device == cuda ? F.Embedding(t[0], deviceIds, paddingIndex: 0) : F.Embedding(t[0], ids, paddingIndex: 0)], weight);
-        if (rows < 1000) DeviceCheck.Run(cuda, dtype, t => [t[0].Device == cuda ? F.EmbeddingSum(t[0], deviceIds, t[1], devicePositions) : F.EmbeddingSum(t[0], ids, t[1], positions)], weight, positionWeight);
+        DeviceCheck.RunAll(cuda, dtype, t => [t[0].Device == cuda ? F.Embedding(t[0], deviceIds, paddingIndex: 0) : F.Embedding(t[0], ids, paddingIndex: 0)], weight);
+        if (rows < 1000) DeviceCheck.RunAll(cuda, dtype, t => [t[0].Device == cuda ? F.EmbeddingSum(t[0], deviceIds, t[1], devicePositions) : F.EmbeddingSum(t[0], ids, t[1], positions)], weight, positionWeight);
     }
 
     [Fact]

@@ -125,9 +125,9 @@ public sealed class LayerNormTests
         Device cuda = TestDevices.Cuda();
         using TensorScope scope = TensorScope.Begin();
         Tensor x = Tensor.Randn([rows, features], 1, DType.Float64), w = Tensor.Randn([features], 2, DType.Float64), b = Tensor.Randn([features], 3, DType.Float64);
-        DeviceCheck.Run(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
-        DeviceCheck.Run(cuda, dtype, t => [F.LayerNorm(t[0])], x);
-        DeviceCheck.Run(cuda, dtype, t => [F.LayerNorm(t[0], bias: t[1])], x, b);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0])], x);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], bias: t[1])], x, b);
     }
 
     [Theory]
@@ -139,7 +139,7 @@ public sealed class LayerNormTests
         Device cuda = TestDevices.Cuda();
         using TensorScope scope = TensorScope.Begin();
         Tensor x = Tensor.Randn([2, features], 1, DType.Float64), w = Tensor.Randn([features], 2, DType.Float64), b = Tensor.Randn([features], 3, DType.Float64);
-        DeviceCheck.Run(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
+        DeviceCheck.RunAll(cuda, dtype, t => [F.LayerNorm(t[0], t[1], t[2])], x, w, b);
     }
 
     [Theory]

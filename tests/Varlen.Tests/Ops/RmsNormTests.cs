@@ -46,6 +46,6 @@ public sealed class RmsNormTests
     {
         Device cuda = TestDevices.Cuda();
         using TensorScope scope = TensorScope.Begin();
-        DeviceCheck.Run(cuda, dtype, t => [F.RmsNorm(t[0], t[1])], Tensor.Randn([rows, features], 1, DType.Float64), Tensor.Randn([features], 2, DType.Float64));
+        DeviceCheck.RunAll(cuda, dtype, t => [F.RmsNorm(t[0], t[1])], Tensor.Randn([rows, features], 1, DType.Float64), Tensor.Randn([features], 2, DType.Float64));
     }
 }

@@ -37,6 +37,30 @@ public sealed class SwiGluTests
         Numeric.AssertClose(Tensor.From(expected, [33, 130]), F.SwiGlu(x.Chunk(2)[0], x.Chunk(2)[1]));
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        foreach ((int rows, int features) in (ReadOnlySpan<(int, int)>)[(0, 4), (1, 1), (3, 5), (2, 67), (33, 64), (1, 5000)])
+        {
+            DeviceCheck.Run(TestDevices.Get(device), dtype, x => F.SwiGlu(x[0], x[1]), [Tensor.Randn([rows, features], 1), Tensor.Randn([rows, features], 2)]);
+            DeviceCheck.Run(TestDevices.Get(device), dtype, x => F.SwiGlu(x[0].Chunk(2)[0], x[0].Chunk(2)[1]), [Tensor.Randn([rows, 2 * features], 3)]);
+        }
+        DeviceCheck.Run(TestDevices.Get(device), dtype, x => F.SwiGlu(x[0].Transpose(0, 1), x[1]), [Tensor.Randn([9, 16], 4), Tensor.Randn([16, 9], 5)]);
+        DeviceCheck.Run(TestDevices.Get(device), dtype, x => F.SwiGlu(x[0], x[0]), [Tensor.Randn([5, 8], 6)], roundings: 2);
+    }
+
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void TailsAndWhatIsNotFinite(string device)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        float[] gate = [-200, -89, -50, 50, 200, float.PositiveInfinity, float.NegativeInfinity, float.NaN];
+        float[] y = F.SwiGlu(Tensor.From(gate, [8], TestDevices.Get(device)), Tensor.Ones([8], device: TestDevices.Get(device))).ToArray<float>();
+        Assert.Equal([0, 0, 0, 50, 200, float.PositiveInfinity, float.NaN, float.NaN], y.Select(value => Math.Abs(value) < 1e-19f ? 0 : value));
+    }
+
     [Fact]
     public void GradientsOfAFusedProjectionShareOneBuffer()
     {

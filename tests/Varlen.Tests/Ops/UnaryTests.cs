@@ -61,15 +61,53 @@ public sealed class UnaryTests
     }
 
     [Theory]
-    [InlineData(DType.Float64)]
-    [InlineData(DType.Float32)]
-    public void LimitsAreThoseOfIeee(DType dtype)
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
     {
+        using TensorScope scope = TensorScope.Begin();
+        Device place = TestDevices.Get(device);
+        foreach ((string name, (Func<Tensor, Tensor> op, _, bool needsPositive)) in Functions)
+            foreach (Shape shape in (Shape[])[[], [1], [0, 3], [3, 7], [2, 64], [1031]])
+            {
+                Tensor x = Tensor.Randn(shape, 1);
+                DeviceCheck.Run(place, dtype, t => op(t[0]), [needsPositive ? x * x + 0.5 : x], roundings: 2);
+            }
+        Tensor view = Tensor.Randn([6, 16], 2);
+        DeviceCheck.Run(place, dtype, t => F.Silu(t[0].Transpose(0, 1)), [view]);
+        DeviceCheck.Run(place, dtype, t => F.Tanh(t[0].Narrow(1, 8, 5)), [view]);
+        DeviceCheck.Run(place, dtype, t => F.Tanh(t[0].Narrow(1, 3, 8)), [view]);
+        DeviceCheck.Run(place, dtype, t => 2 / (3 + t[0] * t[0]) - t[0] / 3 + (1 - t[0]), [view], roundings: 4);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void SinglePrecisionOnCudaIsWithinAFewUnitsInTheLastPlace(string name)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        (Func<Tensor, Tensor> op, Func<double, double> reference, bool needsPositive) = Functions[name];
+        float[] x = [.. Enumerable.Range(-8800, 17601).Select(i => i * 1e-2f), 1e-6f, -1e-6f, 3e-20f, -3e-20f];
+        if (needsPositive) x = [.. x.Where(v => v > 0)];
+        float[] y = op(Tensor.From(x, [x.Length], cuda)).ToArray<float>();
+        for (int i = 0; i < x.Length; i++)
+        {
+            double expected = reference(x[i]);
+            Assert.True(Math.Abs(y[i] - expected) <= 6e-7 * Math.Abs(expected) + 1e-37, $"{name}({x[i]:R}): expected {expected:R}, got {y[i]:R}");
+        }
+    }
+
+    [Theory]
+    [InlineData("cpu", DType.Float64)]
+    [InlineData("cpu", DType.Float32)]
+    [InlineData("cuda", DType.Float32)]
+    public void LimitsAreThoseOfIeee(string device, DType dtype)
+    {
+        Device place = TestDevices.Get(device);
         using TensorScope scope = TensorScope.Begin();
         double[] values = [double.NaN, double.PositiveInfinity, double.NegativeInfinity, 0, -0.0, 1e30, -1e30];
         foreach ((string name, (Func<Tensor, Tensor> op, Func<double, double> reference, _)) in Functions)
         {
-            double[] y = op(Tensor.From(values, [values.Length]).To(dtype: dtype)).ToArray<double>();
+            double[] y = op(Tensor.From(values, [values.Length]).To(place, dtype)).ToArray<double>();
             for (int i = 0; i < values.Length; i++)
             {
                 double expected = dtype == DType.Float32 ? (float)reference((float)values[i]) : reference(values[i]);

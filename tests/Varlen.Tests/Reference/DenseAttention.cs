@@ -22,6 +22,8 @@ internal sealed class DenseAttention
     public double[,]? Mask { get; init; }
     public double Dropout { get; init; }
     public (ulong Seed, long Step, int Layer, ulong Document, int Head) Stream { get; init; }
+    /// <summary>Rounds every matrix that is stored on the way: the computation as it is done densely in a narrower type. None when null.</summary>
+    public Func<double, double>? Rounding { get; init; }
 
     public double[,] Output { get; private set; } = new double[0, 0];
     public double[] LogSumExp { get; private set; } = [];
@@ -66,7 +68,7 @@ internal sealed class DenseAttention
                 double product = 0;
                 for (int f = 0; f < Query.GetLength(1); f++) product += Query[i, f] * Key[j, f];
                 double x = _products[i, j] = Scale * product;
-                scores[j] = (Softcap > 0 ? Softcap * Math.Tanh(x / Softcap) : x) - (Slope * Math.Abs(i + d - j)) + (Mask is null ? 0 : Mask[i, j]);
+                scores[j] = Rounded((Softcap > 0 ? Softcap * Math.Tanh(x / Softcap) : x) - (Slope * Math.Abs(i + d - j)) + (Mask is null ? 0 : Mask[i, j]));
                 _keep[i, j] = Drops(i, j) ? 0 : 1 / (1 - Dropout);
             }
             int[] seen = Seen(i);
@@ -79,9 +81,10 @@ internal sealed class DenseAttention
             LogSumExp[i] = top + Math.Log(seen.Sum(j => Math.Exp(scores[j] - top)));
             foreach (int j in seen)
             {
-                _weights[i, j] = Math.Exp(scores[j] - LogSumExp[i]);
+                _weights[i, j] = Rounded(Math.Exp(scores[j] - LogSumExp[i]));
                 for (int f = 0; f < dim; f++) Output[i, f] += _keep[i, j] == 0 ? 0 : _weights[i, j] * _keep[i, j] * Value[j, f];
             }
+            for (int f = 0; f < dim; f++) Output[i, f] = Rounded(Output[i, f]);
         }
         return this;
     }
@@ -106,13 +109,14 @@ internal sealed class DenseAttention
                     dWeight[j] += _keep[i, j] == 0 ? 0 : dOutput[i, f] * Value[j, f] * _keep[i, j];
                     DValue[j, f] += _weights[i, j] * _keep[i, j] * dOutput[i, f];
                 }
+            foreach (int j in seen) dWeight[j] = Rounded(dWeight[j]);
             double mean = seen.Sum(j => _weights[i, j] * dWeight[j]);
             if (storedOutput is not null) mean = Enumerable.Range(0, dim).Sum(f => storedOutput[i, f] * dOutput[i, f]);
             foreach (int j in seen)
             {
                 double dScore = (_weights[i, j] * (dWeight[j] - mean)) + (_weights[i, j] * dLogSumExp[i]);
                 double tanh = Softcap > 0 ? Math.Tanh(_products[i, j] / Softcap) : 0;
-                double dProduct = dScore * (1 - (tanh * tanh)) * Scale;
+                double dProduct = Rounded(dScore * (1 - (tanh * tanh)) * Scale);
                 for (int f = 0; f < dim; f++)
                 {
                     DQuery[i, f] += dProduct * Key[j, f];
@@ -122,6 +126,8 @@ internal sealed class DenseAttention
         }
         return this;
     }
+
+    private double Rounded(double x) => Rounding is null ? x : Rounding(x);
 
     private bool Drops(int i, int j)
     {

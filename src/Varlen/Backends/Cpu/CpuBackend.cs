@@ -48,5 +48,9 @@ internal sealed unsafe partial class CpuBackend : Backend
         public override bool IsReady => true;
 
         public override void Wait(Span<byte> destination) => bytes.CopyTo(destination);
+
+        public override void Abandon()
+        {
+        }
     }
 }

@@ -1,0 +1,118 @@
+using Varlen.Autograd;
+using Varlen.Backends.Cuda.Attention;
+using Varlen.Backends.Cuda.Compilation;
+using Varlen.Ops;
+
+namespace Varlen.Backends.Cuda;
+
+internal sealed unsafe partial class CudaBackend : IAttentionKernels
+{
+    private const int ValuePart = 1, KeyPart = 2;
+
+    private static readonly KernelOption[] AttentionDomains = [KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets), KernelOption.Flag("FEATURES")];
+    private static readonly KernelFamily AttentionForwardKernel = new("attention_forward.cu", "attention_forward", AttentionDomains),
+        AttentionQueriesKernel = new("attention_backward.cu", "attention_backward_queries", AttentionDomains),
+        AttentionKeysKernel = new("attention_backward.cu", "attention_backward_keys", AttentionDomains);
+
+    public void AttentionForward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse)
+    {
+        CheckAttention(call, query, key);
+        var shape = new AttentionShape(query.DType, query.Shape[-1]);
+        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, TakesHopper(call, query, key, value, out _));
+        var arguments = new AttentionForwardArguments
+        {
+            Problem = AttentionProblem.Of(call, query, key, mask), List = lists.Forward,
+            Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(key), Value = AttentionOperand.Of(value), Output = AttentionOperand.Of(output), Lse = AttentionStatistic.Of(lse),
+        };
+        long blocks = arguments.List.Blocks(query.Shape[1], shape.Warps);
+        if (blocks > 0) Launch(AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)), blocks, shape.Threads, in arguments, shape.ForwardBytes);
+        if (lists.Hopper is { } hopper) HopperForward(hopper, call, query, key, value, output, lse);
+        if (isOwn) lists.Dispose();
+        if (call.Query is not { } layout) return;
+        FillTail(output, layout.TotalTokens, dimension: 0, 0);
+        FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
+    }
+
+    public void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
+        Tensor? outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient)
+    {
+        CheckAttention(call, query, key);
+        var shape = new AttentionShape(query.DType, query.Shape[-1]);
+        bool takesHopper = TakesHopper(call, query, key, value, out _) && TakesHopperGradients(call, query, outputGradient, queryGradient, keyGradient, valueGradient);
+        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, takesHopper);
+        // What the first kernel finds for each query and head, and the second needs again.
+        using Tensor rows = Tensor.AllocateUntracked([.. lse.Shape.Dimensions, 2], DType.Float32, Device);
+        var arguments = new AttentionBackwardArguments
+        {
+            Problem = AttentionProblem.Of(call, query, key, mask), QueryList = lists.Queries, KeyList = lists.Keys,
+            Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(key), Value = AttentionOperand.Of(value), Output = AttentionOperand.Of(output),
+            OutputGradient = AttentionOperand.Of(outputGradient), QueryGradient = AttentionOperand.Of(queryGradient, query.DType),
+            KeyGradient = AttentionOperand.Of(keyGradient, query.DType), ValueGradient = AttentionOperand.Of(valueGradient, query.DType),
+            Lse = AttentionStatistic.Of(lse), LseGradient = AttentionStatistic.Of(lseGradient), Rows = AttentionStatistic.Of(rows, width: 2),
+        };
+        bool hasFeatures = AttentionProblem.HasFeatures(call);
+        long queryBlocks = arguments.QueryList.Blocks(query.Shape[1], shape.Warps), keyBlocks = arguments.KeyList.Blocks(key.Shape[1], shape.Warps);
+        if (queryBlocks > 0) Launch(AttentionQueriesKernel.With(query.DType, shape.Bucket, hasFeatures), queryBlocks, shape.Threads, in arguments, shape.QueryBytes);
+        if (keyBlocks > 0 && (keyGradient.IsWanted || valueGradient.IsWanted))
+        {
+            KernelKey kernel = AttentionKeysKernel.With(query.DType, shape.Bucket, hasFeatures);
+            foreach (int parts in (ReadOnlySpan<int>)(shape.SumsBoth ? [KeyPart | ValuePart] : [KeyPart, ValuePart]))
+            {
+                arguments.Parts = parts;
+                if (parts == KeyPart && !keyGradient.IsWanted || parts == ValuePart && !valueGradient.IsWanted) continue;
+                Launch(kernel, keyBlocks, shape.Threads, in arguments, shape.KeyBytes);
+            }
+        }
+        if (lists.Hopper is { } hopper) HopperBackward(hopper, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
+        if (isOwn) lists.Dispose();
+        if (call is not { Query: { } queries, Key: { } keys }) return;
+        ZeroTail(queryGradient, queries);
+        ZeroTail(keyGradient, keys);
+        ZeroTail(valueGradient, keys);
+    }
+
+    /// <summary>Which kernels a call runs on, and why.</summary>
+    internal string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value)
+    {
+        CheckAttention(call, query, key);
+        var shape = new AttentionShape(query.DType, query.Shape[-1]);
+        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, TakesHopper(call, query, key, value, out string? whyNot));
+        AttentionList list = lists.Forward;
+        string products = query.DType == DType.Float32 ? "single-precision FMA" : $"{query.DType} tensor cores";
+        string[] scalar = [.. from operand in new[] { (Name: "query", Tensor: query), (Name: "key", Tensor: key), (Name: "value", Tensor: value) } where !AttentionOperand.IsAligned(operand.Tensor) select operand.Name];
+        string loads = scalar.Length == 0 ? "16-byte copies" : $"element by element for {string.Join(", ", scalar)}: a row is no multiple of 16 bytes or starts off one";
+        string longer = lists.Hopper is { } hopper
+            ? $"sequences above {HopperChoice.LongestShort} tokens on the kernels of compute capability 9.0 with {string.Join(" and ", hopper.Forward.Select(list => $"{list.Groups} warpgroups a tile ({list.Count} tiles)"))}; the others on "
+            : whyNot is null ? "" : $"no kernels of compute capability 9.0 for {whyNot}; ";
+        if (isOwn) lists.Dispose();
+        return $"{longer}portable kernels ({products}); head dim {query.Shape[-1]} in bucket {shape.Bucket}; {(AttentionProblem.HasFeatures(call) ? "with" : "without")} score features; {loads}; "
+            + $"forward tiles of {shape.Rows * shape.Slabs} queries x {shape.Keys} keys, backward {shape.Rows} x {shape.Keys} and {shape.Rows} keys x {shape.Queries} queries; "
+            + $"{list.Whole} tiles, {list.Pairs} sequences of up to 32 tokens on 2 warps, {list.Singles} of up to 16 on one";
+    }
+
+    private void CheckAttention(AttentionCall call, Tensor query, Tensor key)
+    {
+        const string op = "Attention";
+        RequireComputeType(op, query);
+        int longest = call is { Query: { } queries, Key: { } keys } ? Math.Max(queries.MaxLength, keys.MaxLength) : Math.Max(query.Shape[2], key.Shape[2]);
+        if (longest >= AttentionProblem.MaxLength) throw new NotSupportedException($"{op}: a sequence of {longest} tokens is too long for {Name}, whose kernels take fewer than {AttentionProblem.MaxLength}; cut it");
+        if (call.Options.Dropout is { Probability: > 0 } dropout && dropout.State.Device != Device)
+            throw new ArgumentException($"{op}: the dropout's state is on {dropout.State.Device}, the query on {Device}; make the state with new StepState({Device})", nameof(call));
+    }
+
+    private void ZeroTail(GradientTarget target, SequenceLayout layout)
+    {
+        // Where gradients are added up, tokens of no sequence add nothing.
+        if (target is { Tensor: { } tensor, Accumulate: false }) FillTail(tensor, layout.TotalTokens, dimension: 0, 0);
+    }
+
+    private void FillTail(Tensor tensor, int covered, int dimension, double value)
+    {
+        int tail = tensor.Shape[dimension] - covered;
+        if (tail == 0) return;
+        int[] sizes = tensor.Shape.Dimensions.ToArray();
+        sizes[dimension] = tail;
+        using Tensor rest = tensor.UntrackedView(new Shape(sizes), tensor.Strides.ToArray(), covered * tensor.Strides[dimension]);
+        Fill(rest, value);
+    }
+}

@@ -1,0 +1,74 @@
+using System.Runtime.InteropServices;
+
+namespace Varlen.Backends.Cuda.Attention;
+
+/// <summary>Rows of one sequence that a block, or a part of one, takes; the twin of <c>Tile</c> in attention.cuh.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct AttentionTile
+{
+    public long QueryStart, KeyStart;
+    public ulong Document;
+    public int Batch;
+    public int First, Rows;
+    public int Queries, Keys;
+    public int Unused;
+}
+
+/// <summary>One sequence of a call.</summary>
+internal readonly record struct AttentionSpan(int Batch, long QueryStart, long KeyStart, int Queries, int Keys, ulong Document);
+
+/// <summary>
+/// Cuts sequences into tiles. Where a tile lies in its sequence, and which kernel's path it takes, depends on the sequence's own lengths
+/// alone; the batch decides only the order in which tiles start: those with most work first, so that none is left over at the end.
+/// </summary>
+internal sealed class AttentionTiles
+{
+    private readonly List<AttentionTile> _whole = [], _pairs = [], _singles = [];
+    private readonly List<long> _work = [];
+
+    public int Whole => _whole.Count;
+    public int Pairs => _pairs.Count;
+    public int Singles => _singles.Count;
+
+    /// <summary>All tiles: whole ones, then sequences for two warps, then for one.</summary>
+    public AttentionTile[] ToArray()
+    {
+        AttentionTile[] whole = [.. _whole];
+        // The index keeps equal ones in order: tiles of one sequence start together and find its keys in the cache.
+        long[] order = [.. _work.Select((work, i) => -(work << 32) | (uint)i)];
+        Array.Sort(order, whole);
+        return [.. whole, .. _pairs, .. _singles];
+    }
+
+    /// <summary>Tiles of queries, or of keys.</summary>
+    public static AttentionTiles Cut(IEnumerable<AttentionSpan> sequences, AttentionShape shape, int rows, bool ofKeys, AttentionWindow window, AttentionAlignment alignment)
+    {
+        var tiles = new AttentionTiles();
+        foreach (AttentionSpan s in sequences) tiles.Add(s, shape, rows, ofKeys, window, alignment);
+        return tiles;
+    }
+
+    private void Add(AttentionSpan s, AttentionShape shape, int rows, bool ofKeys, AttentionWindow window, AttentionAlignment alignment)
+    {
+        int length = ofKeys ? s.Keys : s.Queries, longest = Math.Max(s.Queries, s.Keys);
+        if (length == 0) return;
+        var tile = new AttentionTile { Batch = s.Batch, QueryStart = s.QueryStart, KeyStart = s.KeyStart, Document = s.Document, Queries = s.Queries, Keys = s.Keys, Rows = length };
+        if (longest <= 16) _singles.Add(tile);
+        else if (longest <= 32 && shape.Warps > 2) _pairs.Add(tile);
+        else
+        {
+            int shift = alignment == AttentionAlignment.BottomRight ? s.Keys - s.Queries : 0;
+            AttentionWindow seen = ofKeys ? new(window.Right, window.Left) : window;
+            for (int first = 0; first < length; first += rows)
+            {
+                tile.First = first;
+                tile.Rows = Math.Min(rows, length - first);
+                int begin = seen.Range(first, ofKeys ? -shift : shift, s.Queries + s.Keys - length).First;
+                int end = seen.Range(first + tile.Rows - 1, ofKeys ? -shift : shift, s.Queries + s.Keys - length).End;
+                _whole.Add(tile);
+                // Half a tile takes about half the time.
+                _work.Add(Math.Max(0, end - begin) * (tile.Rows > shape.Rows ? 2L : 1));
+            }
+        }
+    }
+}
