@@ -98,6 +98,7 @@ KERNEL(embedding_sort, SortArguments, 1024, 1) {
         // From counts to places: digit by digit, within a digit warp by warp.
         i32 count = 0, up_to = 0;
         if (threadIdx.x < kDigits) {
+#pragma unroll 4
             for (int w = 0; w < kSortWarps; w++) {
                 i32 here = places[w][threadIdx.x];
                 places[w][threadIdx.x] = count;
@@ -115,6 +116,7 @@ KERNEL(embedding_sort, SortArguments, 1024, 1) {
         if (threadIdx.x < kDigits) {
             i32 before = up_to - count;
             for (int w = 0; w < warp; w++) before += totals[w];
+#pragma unroll 4
             for (int w = 0; w < kSortWarps; w++) places[w][threadIdx.x] += before;
         }
         block_sync();
