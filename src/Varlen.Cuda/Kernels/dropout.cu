@@ -13,7 +13,7 @@ struct DropoutArguments {
     float scale;
     i32 row_threads;       // threads that share a row, a power of two
     i32 thread_rows;       // neighbouring rows of a thread
-    i32 is_vector;
+    i32 is_vector;         // rows are whole vectors
 };
 
 // The key of each round. They change with the document only, so ten rounds cost two products and two exclusive ors each.
@@ -41,6 +41,22 @@ __device__ __forceinline__ Philox words(u32 c0, u32 c1, const RoundKeys& keys) {
     return Philox{c0, c1, c2, c3};
 }
 
+// A vector of a row.
+__device__ __forceinline__ void drop(const DropoutArguments& a, i64 row, int column, const Raw& raw, u32 position, const RoundKeys& keys, bool whole) {
+    constexpr int N = kVector<ELEMENT>;
+    float x[N];
+    unpack<ELEMENT>(raw, x);
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        Philox word = words((u32)(column + i) >> 2, position, keys);
+        x[i] = word.x < a.threshold ? 0 : x[i] * a.scale;
+        x[i + 1] = word.y < a.threshold ? 0 : x[i + 1] * a.scale;
+        x[i + 2] = word.z < a.threshold ? 0 : x[i + 2] * a.scale;
+        x[i + 3] = word.w < a.threshold ? 0 : x[i + 3] * a.scale;
+    }
+    store_part<ELEMENT>(a.output, row * a.features + column, x, a.features - column, whole);
+}
+
 KERNEL(dropout, DropoutArguments, 256, 3) {
     typedef ELEMENT T;
     constexpr int N = kVector<T>, U = 2;
@@ -56,29 +72,16 @@ KERNEL(dropout, DropoutArguments, 256, 3) {
         has_keys = true;
         u32 position = a.positions ? a.positions[row] : (u32)row;
         const T* input = (const T*)a.input + row * a.features;
-        for (int column = place * N; column < a.features; column += U * step_columns) {
-            Raw raw[U];
+        int column = place * N;
+        if (a.is_vector) {
+            for (; column + (U - 1) * step_columns < a.features; column += U * step_columns) {
+                Raw raw[U];
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                int at = column + u * step_columns;
-                if (at < a.features) raw[u] = load_part(input + at, a.features - at, a.is_vector && a.features - at >= N);
-            }
+                for (int u = 0; u < U; u++) raw[u] = load<4>((const u32*)(input + column + u * step_columns));
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                int at = column + u * step_columns;
-                if (at >= a.features) continue;
-                float x[N];
-                unpack<T>(raw[u], x);
-#pragma unroll
-                for (int i = 0; i < N; i += 4) {
-                    Philox word = words((u32)(at + i) >> 2, position, keys);
-                    x[i] = word.x < a.threshold ? 0 : x[i] * a.scale;
-                    x[i + 1] = word.y < a.threshold ? 0 : x[i + 1] * a.scale;
-                    x[i + 2] = word.z < a.threshold ? 0 : x[i + 2] * a.scale;
-                    x[i + 3] = word.w < a.threshold ? 0 : x[i + 3] * a.scale;
-                }
-                store_part<T>(a.output, row * a.features + at, x, a.features - at, a.is_vector && a.features - at >= N);
+                for (int u = 0; u < U; u++) drop(a, row, column + u * step_columns, raw[u], position, keys, true);
             }
         }
+        for (; column < a.features; column += step_columns) drop(a, row, column, load_part(input + column, a.features - column, a.is_vector), position, keys, a.is_vector);
     }
 }

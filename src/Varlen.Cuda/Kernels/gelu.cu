@@ -92,6 +92,20 @@ struct BiasArguments {
     i32 is_vector;
 };
 
+// One row of a thread's columns.
+template <int N> __device__ __forceinline__ void bias_row(
+    const BiasArguments& a, i64 row, int column, const Raw& raw_dy, const Raw& raw_x, const float (&bias)[N], float (&sums)[N], int left, bool whole) {
+    float dy[N], x[N], dx[N];
+    unpack<ELEMENT>(raw_dy, dy);
+    unpack<ELEMENT>(raw_x, x);
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] += bias[i];
+    gradients(a.form, dy, x, dx);
+#pragma unroll
+    for (int i = 0; i < N; i++) sums[i] += dx[i];
+    if (a.input_gradient.data) store_part<ELEMENT>(a.input_gradient, row * a.input_gradient_stride + column, dx, left, whole);
+}
+
 // The input's gradient, and its sums over a chunk of rows, in one pass: a thread stays in its columns and keeps their sums in registers.
 KERNEL(gelu_backward_bias, BiasArguments, 256, 3) {
     typedef ELEMENT T;
@@ -106,30 +120,22 @@ KERNEL(gelu_backward_bias, BiasArguments, 256, 3) {
 #pragma unroll
     for (int i = 0; i < N; i++) sums[i] = 0;
     unpack<T>(load_part((const T*)a.bias + column, left, whole), bias);
-    if (left > 0) {
-        for (i64 row = chunk * a.chunk_rows + lane; row < end; row += U * lanes) {
-            Raw dy[U], x[U];
+    const T *dy = (const T*)a.output_gradient + column, *x = (const T*)a.input + column;
+    i64 row = chunk * a.chunk_rows + lane;
+    if (whole) {
+        for (; row + (U - 1) * lanes < end; row += U * lanes) {
+            Raw raw_dy[U], raw_x[U];
 #pragma unroll
             for (int u = 0; u < U; u++) {
-                if (row + u * lanes >= end) continue;
-                dy[u] = load_part((const T*)a.output_gradient + (row + u * lanes) * a.output_gradient_stride + column, left, whole);
-                x[u] = load_part((const T*)a.input + (row + u * lanes) * a.input_stride + column, left, whole);
+                raw_dy[u] = load<4>((const u32*)(dy + (row + u * lanes) * a.output_gradient_stride));
+                raw_x[u] = load<4>((const u32*)(x + (row + u * lanes) * a.input_stride));
             }
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                if (row + u * lanes >= end) continue;
-                float g[N], v[N], dx[N];
-                unpack<T>(dy[u], g);
-                unpack<T>(x[u], v);
-#pragma unroll
-                for (int i = 0; i < N; i++) v[i] += bias[i];
-                gradients(a.form, g, v, dx);
-#pragma unroll
-                for (int i = 0; i < N; i++) sums[i] += dx[i];
-                if (a.input_gradient.data) store_part<T>(a.input_gradient, (row + u * lanes) * a.input_gradient_stride + column, dx, left, whole);
-            }
+            for (int u = 0; u < U; u++) bias_row(a, row + u * lanes, column, raw_dy[u], raw_x[u], bias, sums, left, whole);
         }
     }
+    for (; left > 0 && row < end; row += lanes)
+        bias_row(a, row, column, load_part(dy + row * a.output_gradient_stride, left, whole), load_part(x + row * a.input_stride, left, whole), bias, sums, left, whole);
 #pragma unroll
     for (int i = 0; i < N; i++) shared[threadIdx.x][i] = sums[i];
     block_sync();

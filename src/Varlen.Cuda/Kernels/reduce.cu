@@ -54,24 +54,27 @@ template <class Op> __device__ __forceinline__ void along_rows(const ReduceArgum
     const T* x = (const T*)a.input + a.kept.offset(is_item ? output : 0, a.kept.input);
     float total = Op::identity();
     if (a.is_vector) {
-        for (i64 i = term + thread * N; i < end; i += a.row_threads * N * U) {
+        i64 i = term + thread * N, step = a.row_threads * N;
+        for (; i + (U - 1) * step + N <= end; i += U * step) {
             Raw raw[U];
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                i64 left = end - i - (i64)u * a.row_threads * N;
-                if (left > 0) raw[u] = load_part(x + i + (i64)u * a.row_threads * N, (int)min_of((i64)N, left), left >= N);
-            }
+            for (int u = 0; u < U; u++) raw[u] = load<4>((const u32*)(x + i + u * step));
             float chain = Op::identity();
 #pragma unroll
             for (int u = 0; u < U; u++) {
-                i64 left = end - i - (i64)u * a.row_threads * N;
-                if (left <= 0) continue;
                 float v[N];
                 unpack<T>(raw[u], v);
 #pragma unroll
-                for (int j = 0; j < N; j++)
-                    if (j < left) chain = Op::combine(chain, v[j]);
+                for (int j = 0; j < N; j++) chain = Op::combine(chain, v[j]);
             }
+            total = Op::combine(total, chain);
+        }
+        for (; i < end; i += step) {
+            float v[N], chain = Op::identity();
+            unpack<T>(load_part(x + i, (int)min_of((i64)N, end - i), end - i >= N), v);
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                if (j < end - i) chain = Op::combine(chain, v[j]);
             total = Op::combine(total, chain);
         }
     } else {
@@ -113,23 +116,24 @@ template <class Op> __device__ __forceinline__ void down_columns(const ReduceArg
     for (int j = 0; j < N; j++) total[j] = Op::identity();
     if (output < a.outputs) {
         const T* x = (const T*)a.input + a.kept.offset(output, a.kept.input);
-        for (i64 i = run * a.run_terms + lane; i < end; i += 8 * U) {
-            Raw raw[U];
+        auto at = [&](i64 term) { return x + a.reduced.offset(term, a.reduced.input); };
+        auto use = [&](const Raw& raw) {
+            float v[N];
+            unpack<T>(raw, v);
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                if (i + 8 * u >= end) continue;
-                const T* p = x + a.reduced.offset(i + 8 * u, a.reduced.input);
-                raw[u] = load_part(p, width, a.is_vector);
-            }
+            for (int j = 0; j < N; j++) total[j] = Op::combine(total[j], v[j]);
+        };
+        i64 i = run * a.run_terms + lane;
+        if (a.is_vector) {
+            for (; i + 8 * (U - 1) < end; i += 8 * U) {
+                Raw raw[U];
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                if (i + 8 * u >= end) continue;
-                float v[N];
-                unpack<T>(raw[u], v);
+                for (int u = 0; u < U; u++) raw[u] = load<4>((const u32*)at(i + 8 * u));
 #pragma unroll
-                for (int j = 0; j < N; j++) total[j] = Op::combine(total[j], v[j]);
+                for (int u = 0; u < U; u++) use(raw[u]);
             }
         }
+        for (; i < end; i += 8) use(load_part(at(i), width, a.is_vector));
     }
 #pragma unroll
     for (int j = 0; j < N; j++)

@@ -9,7 +9,7 @@ struct RotaryArguments {
     const i32* positions;
     i64 tokens, input_token, input_head, output_token, output_head;  // strides
     i32 heads, dim, half;
-    i32 interleaved, inverse, is_vector;
+    i32 interleaved, inverse, is_vector;  // the last: pairs are whole vectors
     i32 tile_tokens;
     i32 chunk_pairs, chunks;     // pairs of a block, and how often they fit into a head
     Divider token_items, head_items, table_pairs;
@@ -39,7 +39,7 @@ __device__ __forceinline__ void turn(float& a, float& b, float c, float s) {
 }
 
 // N pairs of one head: two vectors, half a head apart or neighbours. Both are read before either is written.
-template <bool interleaved> __device__ __forceinline__ void turn_heads(const RotaryArguments& a, i64 first_token, int first_pair, const float* table) {
+template <bool interleaved, bool whole> __device__ __forceinline__ void turn_heads(const RotaryArguments& a, i64 first_token, int first_pair, const float* table) {
     typedef ELEMENT T;
     constexpr int N = kVector<T>, U = 2;
     u32 items = a.tile_tokens * a.token_items.divisor;
@@ -59,11 +59,11 @@ template <bool interleaved> __device__ __forceinline__ void turn_heads(const Rot
             const T* x = (const T*)a.input + (first_token + t) * a.input_token + h * a.input_head;
             int left = a.half - pair[u];
             if (interleaved) {
-                low[u] = load_part(x + 2 * pair[u], 2 * left, a.is_vector && 2 * left >= N);
-                high[u] = load_part(x + 2 * pair[u] + N, 2 * left - N, a.is_vector && left >= N);
+                low[u] = load_part(x + 2 * pair[u], 2 * left, whole);
+                high[u] = load_part(x + 2 * pair[u] + N, 2 * left - N, whole);
             } else {
-                low[u] = load_part(x + pair[u], left, a.is_vector && left >= N);
-                high[u] = load_part(x + a.half + pair[u], left, a.is_vector && left >= N);
+                low[u] = load_part(x + pair[u], left, whole);
+                high[u] = load_part(x + a.half + pair[u], left, whole);
             }
         }
 #pragma unroll
@@ -92,11 +92,11 @@ template <bool interleaved> __device__ __forceinline__ void turn_heads(const Rot
             i64 out = (first_token + token[u]) * a.output_token + head[u] * a.output_head;
             int left = a.half - pair[u];
             if (interleaved) {
-                store_part<T>(a.output, out + 2 * pair[u], x, 2 * left, a.is_vector && 2 * left >= N);
-                store_part<T>(a.output, out + 2 * pair[u] + N, y, 2 * left - N, a.is_vector && left >= N);
+                store_part<T>(a.output, out + 2 * pair[u], x, 2 * left, whole);
+                store_part<T>(a.output, out + 2 * pair[u] + N, y, 2 * left - N, whole);
             } else {
-                store_part<T>(a.output, out + pair[u], x, left, a.is_vector && left >= N);
-                store_part<T>(a.output, out + a.half + pair[u], y, left, a.is_vector && left >= N);
+                store_part<T>(a.output, out + pair[u], x, left, whole);
+                store_part<T>(a.output, out + a.half + pair[u], y, left, whole);
             }
         }
     }
@@ -118,8 +118,13 @@ KERNEL(rotary, RotaryArguments, 256, 3) {
         table[kTable + i] = a.inverse ? -sine : sine;
     }
     block_sync();
-    if (a.interleaved) turn_heads<true>(a, first_token, first_pair, table);
-    else turn_heads<false>(a, first_token, first_pair, table);
+    if (a.is_vector) {
+        if (a.interleaved) turn_heads<true, true>(a, first_token, first_pair, table);
+        else turn_heads<false, true>(a, first_token, first_pair, table);
+    } else {
+        if (a.interleaved) turn_heads<true, false>(a, first_token, first_pair, table);
+        else turn_heads<false, false>(a, first_token, first_pair, table);
+    }
 
     // Features that are not turned.
     int rest = a.dim - 2 * a.half;

@@ -27,7 +27,7 @@ internal sealed unsafe partial class CudaBackend : IRotaryKernels
             Input = input.Pointer, Output = TargetArgument.From(output), Positions = positions.Pointer,
             Tokens = tokens, InputToken = input.Strides[0], InputHead = input.Strides[1], OutputToken = target.Strides[0], OutputHead = target.Strides[1],
             Heads = heads, Dim = input.Shape[2], Half = half, Interleaved = rotation.Interleaved ? 1 : 0, Inverse = rotation.Inverse ? 1 : 0,
-            IsVector = (rotation.Interleaved || half % elements == 0) && (target.DType == input.DType || target.DType == DType.Float32) && Fits(input) && Fits(target) ? 1 : 0,
+            IsVector = half % elements == 0 && (target.DType == input.DType || target.DType == DType.Float32) && Fits(input) && Fits(target) ? 1 : 0,
             TileTokens = tileTokens, ChunkPairs = chunkPairs, Chunks = chunks, TokenItems = new(tokenItems), HeadItems = new(headItems), TablePairs = new(chunkPairs), Theta = rotation.Theta,
         };
         for (int pair = 0; pair < Math.Min(half, MostFrequencies); pair++) arguments.Frequencies[pair] = Math.Pow(rotation.Theta, -2.0 * pair / rotation.Dimensions);
