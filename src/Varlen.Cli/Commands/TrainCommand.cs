@@ -107,6 +107,7 @@ internal static class TrainCommand
         int end = Math.Min(parse.GetValue(StopAfter) ?? config.Training.Steps, config.Training.Steps);
         using var view = new TrainView(end, config.Training.Steps);
         using TrainingRun run = Open(folder, device, view);
+        KernelProgress.Prepare(run.Model);
         RunResult result;
         try
         {
