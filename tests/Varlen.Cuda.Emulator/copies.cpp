@@ -1,5 +1,5 @@
 // The copy engine and the barriers in shared memory that tell of its loads. A load's target holds NaN from its issue until the load arrives: in ascending
-// order of threads, when no thread can go on without it, the last one first; in descending order at once. A store's source must stay as it was
+// order of threads, when no thread can go on without it; in descending order at once. A store's source must stay as it was
 // until it has been waited for, and its target is written only when somebody waits for it or the block ends.
 #include <cstring>
 #include <memory>
@@ -149,9 +149,16 @@ static void arrive(const Load& l) {
 }
 bool deliver_one() {
     if (loads.empty()) return false;
+    // What nobody waits for stays away as long as it can: a wait that is missing is found by that.
     size_t which = loads.size() - 1;
     if (arena->order == Order::random)
         for (size_t i = which; i > 0 && pick(arena, 3) == 0; i--) which--;
+    else if (arena->order == Order::ascending)
+        for (size_t i = loads.size(); i-- > 0;)
+            if (is_awaited(loads[i].barrier)) {
+                which = i;
+                break;
+            }
     Load l = loads[which];
     loads.erase(loads.begin() + which);
     arrive(l);

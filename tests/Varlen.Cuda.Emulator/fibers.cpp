@@ -164,6 +164,12 @@ void sleep_on(const void* barrier, const Place& place) {
     b->warps[self / 32].runnable &= ~bit;
     next(b, self);
 }
+bool is_awaited(const void* barrier) {
+    for (unsigned w = 0; w < 32 && arena->warps[w].present; w++)
+        for (unsigned set = arena->warps[w].asleep; set; set &= set - 1)
+            if (sleepers[32 * w + __builtin_ctz(set)].barrier == barrier) return true;
+    return false;
+}
 void wake(const void* barrier) {
     for (unsigned w = 0; w < 32 && arena->warps[w].present; w++) {
         Warp& warp = arena->warps[w];

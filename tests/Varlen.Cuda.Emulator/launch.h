@@ -17,6 +17,7 @@ void run_block(Block* block);
 unsigned pick(Block* block, unsigned set);        // a bit of a set, by the block's order
 void sleep_on(const void* barrier, const Place& place);
 void wake(const void* barrier);
+bool is_awaited(const void* barrier);
 
 // The copy engine and barriers in shared memory (copies.cpp), the tensor cores of warpgroups (products.cpp).
 void provide_copies(Block* block);
