@@ -75,6 +75,12 @@ std::string temporary_file(const void* bytes, size_t count) {
 
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+static int capability_of(int part) {
+    static int parts[] = {9, 0}, read = getenv("VARLEN_EMULATOR_CAPABILITY") ? sscanf(getenv("VARLEN_EMULATOR_CAPABILITY"), "%d.%d", &parts[0], &parts[1]) : 0;
+    (void)read;
+    return parts[part];
+}
+
 static int attribute_of(int attribute, int device) {
     switch (attribute) {
         case 1: case 2: case 3: return kMaxThreads;   // threads of a block; its x and y extents
@@ -96,8 +102,7 @@ static int attribute_of(int attribute, int device) {
         case 38: return 52428800;                     // L2
         case 39: return 2048;                         // threads of a multiprocessor
         case 40: return 3;                            // copy engines
-        case 75: return 9;                            // compute capability
-        case 76: return 0;
+        case 75: case 76: return capability_of(attribute - 75);
         case 81: return 233472;                       // shared memory of a multiprocessor
         case 97: return kSharedBytes;                 // shared memory of a block, opted in
         case 106: return 32;                          // blocks of a multiprocessor
