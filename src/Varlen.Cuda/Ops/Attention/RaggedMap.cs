@@ -34,6 +34,8 @@ internal static unsafe class RaggedMap
     /// <param name="box">Rows that one copy moves.</param>
     public static TensorMap Of(CudaBackend backend, Tensor tensor, int rows, int box)
     {
+        // A tensor without tokens has no address, and nothing is ever copied from it.
+        if (tensor.Count == 0) return default;
         if (t_map is null) t_map = NativeMemory.AlignedAlloc((nuint)sizeof(TensorMap), 64);
         int size = tensor.DType.Size();
         // A dimension of size 1 may come with any stride, and the copy engine wants a multiple of 16 all the same.
