@@ -34,6 +34,10 @@ internal static class MachineInfo
         return Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? RuntimeInformation.ProcessArchitecture.ToString();
     }
 
+    /// <summary>A device in a few words.</summary>
+    public static string Describe(Device device) => device.Backend is CudaBackend cuda
+        ? $"{device}, {cuda.Info.Name}{(device.IsDeterministic ? ", deterministic" : "")}" : $"{device} with {Device.CpuThreads} threads, {VectorBits}-bit vectors";
+
     /// <summary>The CUDA version of the driver; null without one.</summary>
     public static string? CudaDriver => CudaPlatform.OfThisMachine.DriverVersion is > 0 and var version ? $"{version / 1000}.{version % 1000 / 10}" : null;
 
