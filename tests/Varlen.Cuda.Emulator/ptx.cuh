@@ -106,6 +106,7 @@ inline float bf16_to_float(u16 x) { u32 b = (u32)x << 16; float y; memcpy(&y, &b
 
 }  // namespace emulator
 
+__device__ __forceinline__ u32 opaque(u32 x) { asm volatile("" : "+r"(x)); return x; }
 __device__ __forceinline__ u32 lane_id() { return emulator::thread() & 31; }
 
 // --- synchronisation ---
@@ -144,8 +145,6 @@ __device__ __forceinline__ void device_fence() { asm volatile("" ::: "memory"); 
 // --- bits and conversions ---
 __device__ __forceinline__ u32 float_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
 __device__ __forceinline__ float bits_to_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
-// The same value, of which the compiler knows nothing.
-__device__ __forceinline__ void opaque(u32& x) { asm volatile("" : "+r"(x)); }
 __device__ __forceinline__ int count_bits(u32 x) { return __builtin_popcount(x); }
 __device__ __forceinline__ float half_to_float(u16 x) { _Float16 h; memcpy(&h, &x, 2); return (float)h; }
 __device__ __forceinline__ u16 float_to_half(float x) {

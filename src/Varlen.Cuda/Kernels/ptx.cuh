@@ -14,6 +14,10 @@ typedef unsigned long long u64;
 // Shared memory whose size the launch decides.
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
+// The same value, but the compiler does not know that: what is computed from it is computed where it is used, not ahead of a loop into
+// registers that the loop needs.
+__device__ __forceinline__ u32 opaque(u32 x) { asm volatile("" : "+r"(x)); return x; }
+
 __device__ __forceinline__ u32 lane_id() { return threadIdx.x & 31; }
 
 // --- synchronisation ---
@@ -48,8 +52,6 @@ __device__ __forceinline__ bool any(bool predicate) { return ballot(predicate) !
 // --- bits and conversions ---
 __device__ __forceinline__ u32 float_bits(float x) { u32 y; asm("mov.b32 %0, %1;" : "=r"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float bits_to_float(u32 x) { float y; asm("mov.b32 %0, %1;" : "=f"(y) : "r"(x)); return y; }
-// The same value, of which the compiler knows nothing.
-__device__ __forceinline__ void opaque(u32& x) { asm volatile("" : "+r"(x)); }
 __device__ __forceinline__ int count_bits(u32 x) { int y; asm("popc.b32 %0, %1;" : "=r"(y) : "r"(x)); return y; }
 __device__ __forceinline__ float half_to_float(u16 x) { float y; asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x)); return y; }
 __device__ __forceinline__ u16 float_to_half(float x) { u16 y; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x)); return y; }

@@ -18,7 +18,7 @@ template <class T> struct alignas(16) Columns {
     // From here on the compiler unpacks anew, instead of keeping what it unpacked before.
     __device__ __forceinline__ void forget() {
 #pragma unroll
-        for (int i = 0; i < 4; i++) opaque(words[i]);
+        for (int i = 0; i < 4; i++) words[i] = opaque(words[i]);
     }
 
 private:
