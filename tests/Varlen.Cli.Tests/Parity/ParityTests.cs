@@ -33,7 +33,7 @@ public sealed class ParityTests : IDisposable
     public void TheEmulatedGpuTrainsAsTheCpuDoes()
     {
         WriteReference();
-        CliResult result = Cli.RunEmulated(new Dictionary<string, string>(), "bench", "parity", _folder.Path, "--device", "cuda", "--json");
+        CliResult result = Cli.RunEmulated(new Dictionary<string, string>(), "bench", "parity", _folder.Path, "--device", "cuda", "--precision", "fp32", "--json");
         Assert.True(result.ExitCode == 0, $"{result.Error}\n{result.Output}");
     }
 
