@@ -106,6 +106,7 @@ inline float bf16_to_float(u16 x) { u32 b = (u32)x << 16; float y; memcpy(&y, &b
 
 }  // namespace emulator
 
+__device__ __forceinline__ u32 opaque(u32 x) { asm volatile("" : "+r"(x)); return x; }
 __device__ __forceinline__ u32 lane_id() { return emulator::thread() & 31; }
 
 // --- synchronisation ---

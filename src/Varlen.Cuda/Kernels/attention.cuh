@@ -12,7 +12,7 @@
 
 constexpr bool kFeatures = FEATURES != 0;  // softcap, slopes, dropout, dense masks
 constexpr float kLog2E = 1.44269504088896340736f;
-constexpr float kInfinity = __builtin_inff();
+#define kInfinity bits_to_float(0x7F800000u)
 
 // One operand: element (batch b, token t, head h, feature f) is at data[b * batch + t * token + h * head + f]. The twin of
 // Varlen.Backends.Cuda.AttentionOperand.
@@ -80,9 +80,9 @@ template <class T, int D> struct Shape {
     // Slabs of a warp in a long forward tile: with two, what is read of keys and values from shared memory serves twice the products.
     // Above 128 features two do not fit the registers.
     static constexpr int kSlabs = !kSingle && D <= 128 ? 2 : 1;
-    // Queries that a step of a key tile multiplies, and those of them whose scores are alive at once.
+    // Queries that a step of a key tile multiplies, and those of them whose scores are alive at once: 16, for the sums fill the registers.
     static constexpr int kQueries = kSingle ? (D <= 128 ? 32 : 16) : (D <= 128 ? 64 : 32);
-    static constexpr int kChunk = kSingle ? 16 : (D <= 64 ? 32 : 16);
+    static constexpr int kChunk = 16;
     static constexpr int kChunks = D * (int)sizeof(T) / 16;  // 16-byte vectors of a row
 };
 

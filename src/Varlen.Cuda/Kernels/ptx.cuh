@@ -14,6 +14,10 @@ typedef unsigned long long u64;
 // Shared memory whose size the launch decides.
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
+// The same value, but the compiler does not know that: what is computed from it is computed where it is used, not ahead of a loop into
+// registers that the loop needs.
+__device__ __forceinline__ u32 opaque(u32 x) { asm volatile("" : "+r"(x)); return x; }
+
 __device__ __forceinline__ u32 lane_id() { return threadIdx.x & 31; }
 
 // --- synchronisation ---
