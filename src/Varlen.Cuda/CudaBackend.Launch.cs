@@ -29,6 +29,8 @@ internal sealed unsafe partial class CudaBackend
     {
         EnsureCurrent();
         Kernel kernel = Kernels.Get(key);
+        if (kernel.ArgumentBytes != sizeof(T) && kernel.ArgumentBytes != 0)
+            throw new InvalidOperationException($"{kernel.Name} takes {kernel.ArgumentBytes} bytes and {typeof(T).Name} has {sizeof(T)}: source and launcher do not declare the same fields");
         if (sharedBytes > kernel.AllowedSharedBytes)
         {
             Check(Driver.FunctionSetAttribute(kernel.Function, FunctionAttribute.MaxDynamicSharedBytes, sharedBytes), "cuFuncSetAttribute");

@@ -48,7 +48,7 @@ internal sealed unsafe class CudaPlatform
     }
 
     /// <summary>Why a device that is there cannot be used; null when it can.</summary>
-    public string? WhyNot(CudaDeviceInfo info)
+    public static string? WhyNot(CudaDeviceInfo info)
         => info.ComputeCapability.Major >= 8 ? null : $"cuda:{info.Index} ({info.Name}) has compute capability {info.ComputeCapability}; 8.0 or newer is needed (Ampere, Ada, Hopper, Blackwell)";
 
     private string? Start(LibrarySearch search)

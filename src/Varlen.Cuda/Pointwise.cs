@@ -44,17 +44,23 @@ internal sealed unsafe partial class CudaBackend
         public int Steps, Columns;
         public Divider RowVectors;
         public uint Vectors;
+        public int IsEven, Padding;
         public StridedWalk5 Walk;
 
         /// <summary>Fills in how rows are cut into vectors, if the layout allows that.</summary>
         public bool FitsVectors(DType type, ReadOnlySpan<Tensor?> operands)
         {
             int inner = Walk.Rank - 1, elements = 16 / type.Size();
+            bool areStepping = true;
             if (inner > 1) return false;
             for (int n = 0; n < operands.Length; n++)
             {
                 if (operands[n] is not { } tensor) continue;
-                if (Walk.Stride(n, inner) == 0 && n < 3) continue;
+                if (Walk.Stride(n, inner) == 0 && n < 3)
+                {
+                    areStepping = false;
+                    continue;
+                }
                 bool fits = Walk.Stride(n, inner) == 1 && IsAligned(tensor.Pointer) && (inner == 0 || Walk.Stride(n, 0) % elements == 0) && (tensor.DType == type || tensor.DType == DType.Float32);
                 if (!fits) return false;
                 Steps |= 1 << n;
@@ -63,7 +69,7 @@ internal sealed unsafe partial class CudaBackend
             int vectors = (Columns + elements - 1) / elements;
             long all = vectors * (inner == 0 ? 1L : Walk.Size(0));
             if (all > int.MaxValue / 2) return false;
-            (RowVectors, Vectors) = (new Divider(vectors), (uint)all);
+            (RowVectors, Vectors, IsEven) = (new Divider(vectors), (uint)all, areStepping && Columns % elements == 0 ? 1 : 0);
             return true;
         }
     }
@@ -93,6 +99,9 @@ internal readonly struct Divider
         _shift = divisor == 1 ? 0 : (uint)BitOperations.Log2((uint)divisor - 1) + 1;
         _multiplier = (uint)(((1UL << 32) * ((1UL << (int)_shift) - (uint)divisor) / (uint)divisor) + 1);
     }
+
+    /// <summary>As kernels compute it.</summary>
+    public uint Divide(uint number) => ((uint)(((ulong)_multiplier * number) >> 32) + number) >> (int)_shift;
 }
 
 /// <summary>Five operands, three inputs and two results; those that are missing have stride 0.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Xunit;
 
@@ -46,16 +47,31 @@ internal static class Cli
     /// <summary>The executable.</summary>
     public static readonly string Program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "Varlen.Cli.exe" : "Varlen.Cli");
 
+    private static string? s_emulator;
+
+    /// <summary>These tests are the CPU's, on machines with a GPU too; what is for the emulated one asks for it.</summary>
+    [ModuleInitializer]
+    internal static void HideCuda()
+    {
+        s_emulator = Environment.GetEnvironmentVariable("VARLEN_CUDA_LIBRARIES");
+        Environment.SetEnvironmentVariable("VARLEN_CUDA_LIBRARIES", null);
+        Environment.SetEnvironmentVariable("CUDA_VISIBLE_DEVICES", "-1");
+    }
+
     /// <summary>Runs it to its end, with nothing on the standard input.</summary>
     public static CliResult Run(params string[] args) => RunIn(Environment.CurrentDirectory, args);
 
     /// <summary>As <see cref="Run"/>, in a folder.</summary>
-    public static CliResult RunIn(string folder, params string[] args)
+    public static CliResult RunIn(string folder, params string[] args) => Run(new ProcessStartInfo(Program, args) { WorkingDirectory = folder });
+
+    /// <summary>Runs it on the emulated GPU whose libraries VARLEN_CUDA_LIBRARIES names; skips the test where that names none.</summary>
+    public static CliResult RunEmulated(IReadOnlyDictionary<string, string> variables, params string[] args)
     {
-        var start = new ProcessStartInfo(Program, args) { WorkingDirectory = folder };
-        // These tests are the CPU's, on machines with a GPU too.
-        start.Environment["CUDA_VISIBLE_DEVICES"] = "-1";
-        start.Environment.Remove("VARLEN_CUDA_LIBRARIES");
+        Assert.SkipUnless(s_emulator is not null && s_emulator.TrimEnd('/').EndsWith("emulator", StringComparison.Ordinal) && Directory.Exists(s_emulator), "VARLEN_CUDA_LIBRARIES does not name the emulator's folder");
+        var start = new ProcessStartInfo(Program, args);
+        start.Environment["VARLEN_CUDA_LIBRARIES"] = s_emulator;
+        start.Environment.Remove("CUDA_VISIBLE_DEVICES");
+        foreach ((string name, string value) in variables) start.Environment[name] = value;
         return Run(start);
     }
 

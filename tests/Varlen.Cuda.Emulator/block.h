@@ -21,14 +21,29 @@ typedef bool (*Meeting)(void* const* lanes, unsigned present);
 
 struct Warp {
     unsigned present, runnable, arrived, exited;  // one bit a lane
+    unsigned asleep;                              // lanes that wait by themselves, for a barrier in shared memory
     Meeting meeting;
     Place place;
     void* lanes[32];
 };
 
 struct Barrier {
-    unsigned warps;   // a bit for each one that waits
-    unsigned needed;  // how many it is for
+    unsigned warps;    // a bit for each one that has come
+    unsigned waiting;  // those of them that wait
+    unsigned needed;   // how many it is for
+};
+
+// A lane's part of a product of a warpgroup (wgmma); all lanes bring the same shape.
+struct GroupShape {
+    unsigned columns;  // 64 or 128
+    bool a_in_registers, a_transposed, b_transposed, half, adds;
+    unsigned long long a, b;  // descriptors
+};
+struct GroupProduct {
+    float* c;
+    GroupShape shape;
+    unsigned a[4];
+    Place place;
 };
 
 enum class Order : unsigned { ascending, descending, random };
@@ -50,13 +65,29 @@ struct Block {
     Warp warps[32];
     Barrier barriers[16];
     void* stacks[kMaxThreads];
+    unsigned char *dynamic_begin, *dynamic_end, *static_begin, *static_end;  // shared memory
 
     void (*meet)(void* lane, Meeting meeting, const Place& place);
-    bool (*arrive)(int barrier, unsigned warps, const Place& place);  // from within a meeting
+    bool (*arrive)(int barrier, unsigned warps, bool waits, const Place& place);  // from within a meeting
     void (*yield)(const Place& place);
     void (*copy)(void* target, const void* source, int bytes, int size);
     void (*copy_commit)();
     void (*copy_wait)(int groups);
+    // What hopper.cuh asks for. The products are of the calling warp's quarter, from within a meeting.
+    void (*multiply)(GroupProduct* const* lanes);
+    void (*multiply_commit)();
+    void (*multiply_wait)(int groups);
+    void (*multiply_fence)();
+    void (*barrier_init)(void* barrier, int arrivals, const Place& place);
+    void (*barrier_arrive)(void* barrier, int bytes, const Place& place);
+    void (*barrier_wait)(void* barrier, unsigned parity, const Place& place);
+    void (*fence_async)();
+    void (*tile_load)(unsigned char* shared, const void* map, void* barrier, const int* coordinates, const Place& place);
+    void (*tile_store)(const void* map, const unsigned char* shared, const int* coordinates, const Place& place);
+    void (*bulk_load)(unsigned char* shared, const void* global, int bytes, void* barrier, const Place& place);
+    void (*bulk_add)(float* global, const unsigned char* shared, int bytes, const Place& place);
+    void (*bulk_commit)();
+    void (*bulk_wait)(int groups, bool reads_only, const Place& place);
     void (*fail)(const Place& place, const char* format, ...);  // ends the launch; does not return
 };
 
@@ -75,6 +106,16 @@ struct KernelFacts { unsigned long argument_bytes; unsigned threads; };
 
 constexpr unsigned kSharedBytes = 232448;  // dynamic shared memory that a launch may ask for
 constexpr unsigned kSharedGuard = 1024;    // checked after every block
+
+// What the fake cuTensorMapEncodeTiled writes to the 128 bytes of a map. The address is disguised, since a ragged map's is no pointer but may look
+// like one of freed memory.
+struct TiledMap {
+    unsigned long magic, disguised;
+    unsigned long sizes[4], strides[3];
+    unsigned short box[4];
+    unsigned element_bytes, swizzled;
+};
+constexpr unsigned long kMapMagic = 0x50414D4E454C5256, kDisguise = 0xA5A5A5A5A5A5A5A5;
 
 // Begins an emulated "cubin"; the bytes of a shared library follow.
 struct ImageHeader {

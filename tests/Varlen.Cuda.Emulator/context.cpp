@@ -75,6 +75,12 @@ std::string temporary_file(const void* bytes, size_t count) {
 
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+static int capability_of(int part) {
+    static int parts[] = {9, 0}, read = getenv("VARLEN_EMULATOR_CAPABILITY") ? sscanf(getenv("VARLEN_EMULATOR_CAPABILITY"), "%d.%d", &parts[0], &parts[1]) : 0;
+    (void)read;
+    return parts[part];
+}
+
 static int attribute_of(int attribute, int device) {
     switch (attribute) {
         case 1: case 2: case 3: return kMaxThreads;   // threads of a block; its x and y extents
@@ -96,8 +102,7 @@ static int attribute_of(int attribute, int device) {
         case 38: return 52428800;                     // L2
         case 39: return 2048;                         // threads of a multiprocessor
         case 40: return 3;                            // copy engines
-        case 75: return 9;                            // compute capability
-        case 76: return 0;
+        case 75: case 76: return capability_of(attribute - 75);
         case 81: return 233472;                       // shared memory of a multiprocessor
         case 97: return kSharedBytes;                 // shared memory of a block, opted in
         case 106: return 32;                          // blocks of a multiprocessor
@@ -218,7 +223,7 @@ EXPORT CUresult cuStreamIsCapturing(void*, int* status) { ENTER_CONTEXT; *status
     EXPORT CUresult name() { ENTER; return kNotSupported; }
 NOT_SUPPORTED(cuStreamBeginCapture_v2) NOT_SUPPORTED(cuStreamEndCapture) NOT_SUPPORTED(cuStreamGetCaptureInfo_v2) NOT_SUPPORTED(cuGraphCreate)
 NOT_SUPPORTED(cuGraphInstantiateWithFlags) NOT_SUPPORTED(cuGraphLaunch) NOT_SUPPORTED(cuGraphUpload) NOT_SUPPORTED(cuGraphDestroy)
-NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuTensorMapEncodeTiled) NOT_SUPPORTED(cuLaunchKernelEx)
+NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuLaunchKernelEx)
 
 // --- events ---
 EXPORT CUresult cuEventCreate(void** event, unsigned flags) {
@@ -308,6 +313,15 @@ EXPORT CUresult cuFuncSetAttribute(void* function, int attribute, int value) {
         if (value < 0 || value > (int)kSharedBytes) return kInvalidValue;
         f->dynamic_limit = value;
     } else if (attribute != 9) return kInvalidValue;
+    return kSuccess;
+}
+EXPORT CUresult cuFuncGetParamInfo(void* function, size_t index, size_t* offset, size_t* bytes) {
+    ENTER_CONTEXT;
+    auto* f = static_cast<Function*>(function);
+    if (!known(f)) return kInvalidHandle;
+    if (index > 0) return kInvalidValue;
+    *offset = 0;
+    if (bytes) *bytes = f->facts.argument_bytes;
     return kSuccess;
 }
 EXPORT CUresult cuFuncGetAttribute(int* value, int attribute, void* function) {

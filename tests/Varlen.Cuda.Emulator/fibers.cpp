@@ -38,13 +38,16 @@ namespace emulator {
 struct Copy { void* target; const void* source; int bytes, size, group; };
 struct Copies { std::vector<Copy> pending; int committed = 0; };
 
+struct Sleeper { const void* barrier; Place place; };
+
 static Copies copies[kMaxThreads];
+static Sleeper sleepers[kMaxThreads];
 static unsigned prepared;  // stacks that may be used
 static constexpr unsigned kManySpins = 200000000;
 
 static std::string where(const Place& p) { return text_of("%s (%s:%d)", p.function, p.file, p.line); }
 
-[[noreturn]] static void abandon(std::string message) {
+[[noreturn]] void abandon(std::string message) {
     failure = std::move(message);
     void* lost;
     emulator_switch(&lost, arena->scheduler);
@@ -52,7 +55,7 @@ static std::string where(const Place& p) { return text_of("%s (%s:%d)", p.functi
 }
 
 static void fail(const Place& place, const char* format, ...) {
-    char text[256];
+    char text[512];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
@@ -66,12 +69,13 @@ static std::string waiting(const Block& b) {
     for (unsigned w = 0; w < 32 && b.warps[w].present; w++) {
         const Warp& warp = b.warps[w];
         if (warp.exited == warp.present) text += text_of("; warp %u has ended", w);
+        else if (warp.asleep) text += text_of("; thread %u waits at ", 32 * w + __builtin_ctz(warp.asleep)) + where(sleepers[32 * w + __builtin_ctz(warp.asleep)].place) + barrier_text(sleepers[32 * w + __builtin_ctz(warp.asleep)].barrier);
         else if (warp.arrived) text += text_of("; warp %u waits at ", w) + where(warp.place);
     }
     return text;
 }
 
-static unsigned pick(Block* b, unsigned set) {
+unsigned pick(Block* b, unsigned set) {
     if (b->order == Order::ascending) return __builtin_ctz(set);
     if (b->order == Order::descending) return 31 - __builtin_clz(set);
     b->random = b->random * 1664525 + 1013904223;
@@ -89,7 +93,9 @@ static void next(Block* b, unsigned self) {
                 emulator_switch(&b->stacks[self], b->scheduler);
                 return;
             }
-            abandon(who(*b, self) + ": no thread can go on" + waiting(*b));
+            // What the copy engine still brings may wake one.
+            while (!b->ready && deliver_one()) {}
+            if (!b->ready) abandon(who(*b, self) + ": no thread can go on" + waiting(*b));
         }
         w = pick(b, b->ready);
     }
@@ -124,31 +130,64 @@ static void meet(void* lane, Meeting meeting, const Place& place) {
     next(b, self);
 }
 
-static bool arrive(int id, unsigned needed, const Place& place) {
+static bool arrive(int id, unsigned needed, bool waits, const Place& place) {
     Block* b = block();
     Barrier& barrier = b->barriers[id];
+    unsigned self = 1u << (thread() / 32);
     if (barrier.warps && barrier.needed != needed) fail(place, "barrier %d is for %u warps here and for %u elsewhere", id, needed, barrier.needed);
+    if (barrier.warps & self) fail(place, "the warp comes to barrier %d again before the others have come", id);
     if (id == 0)
         for (unsigned w = 0; w < needed; w++)
             if (b->warps[w].exited) fail(place, "a barrier of the block, but threads of warp %u have ended", w);
     barrier.needed = needed;
-    barrier.warps |= 1u << (thread() / 32);
-    if ((unsigned)__builtin_popcount(barrier.warps) < needed) return false;
-    unsigned self = 1u << (thread() / 32);
-    for (unsigned set = barrier.warps & ~self; set; set &= set - 1) {
+    barrier.warps |= self;
+    if ((unsigned)__builtin_popcount(barrier.warps) < needed) {
+        if (waits) barrier.waiting |= self;
+        return !waits;
+    }
+    for (unsigned set = barrier.waiting; set; set &= set - 1) {
         Warp& w = b->warps[__builtin_ctz(set)];
         w.arrived = 0;
         w.runnable = w.present;
     }
-    b->ready |= barrier.warps;
-    barrier.warps = 0;
+    b->ready |= barrier.waiting | self;
+    barrier.warps = barrier.waiting = 0;
     return true;
+}
+
+// One thread alone waits until somebody wakes those that wait for this barrier.
+void sleep_on(const void* barrier, const Place& place) {
+    Block* b = block();
+    unsigned self = thread(), bit = 1u << (self % 32);
+    sleepers[self] = {barrier, place};
+    b->warps[self / 32].asleep |= bit;
+    b->warps[self / 32].runnable &= ~bit;
+    next(b, self);
+}
+bool is_awaited(const void* barrier) {
+    for (unsigned w = 0; w < 32 && arena->warps[w].present; w++)
+        for (unsigned set = arena->warps[w].asleep; set; set &= set - 1)
+            if (sleepers[32 * w + __builtin_ctz(set)].barrier == barrier) return true;
+    return false;
+}
+void wake(const void* barrier) {
+    for (unsigned w = 0; w < 32 && arena->warps[w].present; w++) {
+        Warp& warp = arena->warps[w];
+        for (unsigned set = warp.asleep; set; set &= set - 1) {
+            unsigned lane = __builtin_ctz(set);
+            if (sleepers[32 * w + lane].barrier != barrier) continue;
+            warp.asleep &= ~(1u << lane);
+            warp.runnable |= 1u << lane;
+            arena->ready |= 1u << w;
+        }
+    }
 }
 
 // For loops that wait for a value: every other thread gets its turn before this one goes on.
 static void yield(const Place& place) {
     Block* b = block();
     unsigned self = thread(), w = self / 32;
+    deliver_one();
     if (++b->spins > kManySpins) abandon(who(*b, self) + ": waits forever at " + where(place));
     unsigned lanes = b->warps[w].runnable & ~((2u << (self % 32)) - 1);
     unsigned to;
@@ -183,6 +222,7 @@ static void fiber_main() {
     unsigned self = thread();
     b->entry(b->arguments);
     Warp& w = b->warps[self / 32];
+    end_thread();
     if (w.arrived) abandon(who(*b, self) + ": ended while others of its warp wait at " + where(w.place));
     w.exited |= 1u << (self % 32);
     w.runnable &= ~(1u << (self % 32));
@@ -204,6 +244,8 @@ bool prepare(unsigned threads) {
         arena->copy_commit = copy_commit;
         arena->copy_wait = copy_wait;
         arena->fail = fail;
+        provide_copies(arena);
+        provide_products(arena);
     }
     for (; prepared < threads; prepared++)
         if (mprotect(stack_of(prepared) + kGuardBytes, kStackBytes - kGuardBytes, PROT_READ | PROT_WRITE) != 0) return false;
@@ -219,7 +261,7 @@ void run_block(Block* b) {
         unsigned lanes = std::min(32u, b->threads - 32 * w);
         Warp& warp = b->warps[w];
         warp.present = warp.runnable = lanes == 32 ? ~0u : (1u << lanes) - 1;
-        warp.arrived = warp.exited = 0;
+        warp.arrived = warp.exited = warp.asleep = 0;
         memset(warp.lanes, 0, sizeof warp.lanes);
         b->ready |= 1u << w;
     }
@@ -234,8 +276,12 @@ void run_block(Block* b) {
         copies[t].pending.clear();
         copies[t].committed = 0;
     }
+    begin_copies();
+    begin_products();
     unsigned w = pick(b, b->ready);
     emulator_switch(&b->scheduler, b->stacks[32 * w + pick(b, b->warps[w].runnable)]);
+    if (failure.empty()) end_copies();
+    if (failure.empty()) end_products();
 }
 
 }  // namespace emulator

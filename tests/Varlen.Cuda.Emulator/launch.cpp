@@ -73,6 +73,10 @@ CUresult launch(Function* f, Extent grid, unsigned threads, unsigned shared, con
     failure.clear();
     faulty_instruction = 0;
     ModuleFacts& module = f->module->facts;
+    b->dynamic_begin = module.dynamic_shared;
+    b->dynamic_end = module.dynamic_shared + shared;
+    b->static_begin = module.static_begin;
+    b->static_end = module.static_end;
     unsigned char* guard = module.dynamic_shared + shared;
     memset(guard, 0xA5, kSharedGuard);
     const char* order = getenv("VARLEN_EMULATOR_ORDER");

@@ -12,11 +12,12 @@
 #include "inject.h"
 
 extern char** environ;
-extern "C" const char emulated_ptx[], emulated_ptx_end[], emulated_block[], emulated_block_end[];
+extern "C" const char emulated_ptx[], emulated_ptx_end[], emulated_hopper[], emulated_hopper_end[], emulated_block[], emulated_block_end[];
 asm(".section .rodata\n"
-    ".globl emulated_ptx, emulated_ptx_end, emulated_block, emulated_block_end\n"
-    ".hidden emulated_ptx, emulated_ptx_end, emulated_block, emulated_block_end\n"
+    ".globl emulated_ptx, emulated_ptx_end, emulated_hopper, emulated_hopper_end, emulated_block, emulated_block_end\n"
+    ".hidden emulated_ptx, emulated_ptx_end, emulated_hopper, emulated_hopper_end, emulated_block, emulated_block_end\n"
     "emulated_ptx: .incbin \"" EMULATOR_SOURCES "/ptx.cuh\"\nemulated_ptx_end:\n"
+    "emulated_hopper: .incbin \"" EMULATOR_SOURCES "/hopper.cuh\"\nemulated_hopper_end:\n"
     "emulated_block: .incbin \"" EMULATOR_SOURCES "/block.h\"\nemulated_block_end:\n"
     ".text\n");
 
@@ -190,6 +191,7 @@ EXPORT nvrtcResult nvrtcCreateProgram(void** program, const char* source, const 
     p->files[p->name] = without_unrolling(source);
     for (int i = 0; i < headers; i++) p->files[names[i]] = without_unrolling(texts[i]);
     p->files["ptx.cuh"].assign(emulated_ptx, emulated_ptx_end);
+    if (p->files.count("hopper.cuh")) p->files["hopper.cuh"].assign(emulated_hopper, emulated_hopper_end);
     p->files["block.h"].assign(emulated_block, emulated_block_end);
     *program = p;
     return kSuccess;

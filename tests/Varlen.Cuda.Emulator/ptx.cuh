@@ -49,10 +49,10 @@ inline float normcdff(float x) { return 0.5f * erfcf(-x * 0.70710678118654752f);
 #define EMULATED_JOIN(a, b) EMULATED_JOIN_(a, b)
 #define EMULATED_EXPORT __attribute__((visibility("default")))
 #define KERNEL(name, Arguments, threads, blocks)                                                                                        \
-    static void EMULATED_JOIN(name, _body)(const Arguments a);                                                                          \
+    static void EMULATED_JOIN(name, _body)(const Arguments& a);                                                                          \
     extern "C" EMULATED_EXPORT void name(const void* a) { EMULATED_JOIN(name, _body)(*static_cast<const Arguments*>(a)); }              \
     extern "C" EMULATED_EXPORT const emulator::KernelFacts EMULATED_JOIN(name, _facts) = {sizeof(Arguments), threads};                  \
-    static void EMULATED_JOIN(name, _body)(const Arguments a)
+    static void EMULATED_JOIN(name, _body)(const Arguments& a)
 
 // --- shared memory: variables of the module, found in one section, and one array; a block at a time ---
 #ifdef __clang__
@@ -113,27 +113,31 @@ __device__ __forceinline__ u32 lane_id() { return emulator::thread() & 31; }
 inline void block_sync(HERE) {
     emulator::block()->meet(&place, [](void* const* lanes, unsigned) {
         emulator::Block* b = emulator::block();
-        return b->arrive(0, (b->threads + 31) / 32, *static_cast<emulator::Place*>(lanes[0]));
+        return b->arrive(0, (b->threads + 31) / 32, true, *static_cast<emulator::Place*>(lanes[0]));
     }, place);
 }
 inline void warp_sync(HERE) {
     int nothing = 0;
     emulator::meet(nothing, [](int* const*) {}, place);
 }
-inline void named_sync(int id, int threads, HERE) {
-    struct Lane { int id, threads; emulator::Place place; } lane = {id, threads, place};
-    emulator::block()->meet(&lane, [](void* const* lanes, unsigned) {
+namespace emulator {
+template <bool waits> inline void come(int id, int threads, const Place& place) {
+    struct Lane { int id, threads; Place place; } lane = {id, threads, place};
+    block()->meet(&lane, [](void* const* lanes, unsigned) {
         Lane* first = static_cast<Lane*>(lanes[0]);
-        emulator::Block* b = emulator::block();
+        Block* b = block();
         for (int i = 1; i < 32 && lanes[i]; i++) {
             Lane* other = static_cast<Lane*>(lanes[i]);
-            if (other->id != first->id || other->threads != first->threads) b->fail(first->place, "lanes of a warp wait at different barriers");
+            if (other->id != first->id || other->threads != first->threads) b->fail(first->place, "lanes of a warp come to different barriers");
         }
         if (first->id < 1 || first->id > 15 || first->threads < 32 || first->threads % 32 != 0)
             b->fail(first->place, "barrier %d for %d threads: 1 to 15, and whole warps", first->id, first->threads);
-        return b->arrive(first->id, first->threads / 32, first->place);
+        return b->arrive(first->id, first->threads / 32, waits, first->place);
     }, place);
 }
+}  // namespace emulator
+inline void named_sync(int id, int threads, HERE) { emulator::come<true>(id, threads, place); }
+inline void named_arrive(int id, int threads, HERE) { emulator::come<false>(id, threads, place); }
 // Lets the other threads go first.
 inline void sleep_ns(u32, HERE) { emulator::block()->yield(place); }
 __device__ __forceinline__ void device_fence() { asm volatile("" ::: "memory"); }

@@ -1,93 +1,12 @@
 // Compiles selftest.cu with the fake NVRTC, runs its kernels by the fake driver and compares; then sees that mistakes are found.
-#include <dlfcn.h>
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
-#include <sstream>
-#include <ctime>
-#include <string>
-#include <vector>
-
-typedef uint64_t Pointer;
-static void *driver, *compiler, *blas;
-static int failures;
-
-static void check(bool good, const std::string& what) {
-    if (!good) failures++;
-    printf("%s %s\n", good ? "ok    " : "FAILED", what.c_str());
-}
-template <class... A> static int call(void* library, const char* name, A... arguments) {
-    auto f = reinterpret_cast<int (*)(A...)>(dlsym(library, name));
-    if (!f) {
-        fprintf(stderr, "selftest: no function %s\n", name);
-        exit(1);
-    }
-    return f(arguments...);
-}
-template <class... A> static void need(void* library, const char* name, A... arguments) {
-    if (int code = call(library, name, arguments...)) {
-        fprintf(stderr, "selftest: %s returned %d\n", name, code);
-        exit(1);
-    }
-}
-static std::string read(const std::string& path) {
-    std::ifstream in(path);
-    std::stringstream text;
-    text << in.rdbuf();
-    return text.str();
-}
+#include "selftest.h"
 
 struct Arguments { Pointer x, y, z; int64_t count; int32_t mode; };
 static void* module;
-static int run(const char* name, Arguments a, unsigned blocks, unsigned threads, unsigned shared = 0) {
-    void* function;
-    need(driver, "cuModuleGetFunction", &function, module, name);
-    void* parameters[] = {&a};
-    return call(driver, "cuLaunchKernel", function, blocks, 1u, 1u, threads, 1u, 1u, shared, (void*)nullptr, parameters, (void**)nullptr);
-}
-static std::string error_text(int code) {
-    const char* text;
-    call(driver, "cuGetErrorString", code, &text);
-    return text ? text : "";
-}
+static int run(const char* name, Arguments a, unsigned blocks, unsigned threads, unsigned shared = 0) { return launch(module, name, a, blocks, threads, shared); }
 
-template <class T> struct Array {
-    Pointer at;
-    size_t count;
-    explicit Array(size_t n) : count(n) { need(driver, "cuMemAllocAsync", &at, n * sizeof(T), (void*)nullptr); }
-    explicit Array(const std::vector<T>& v) : Array(v.size()) { need(driver, "cuMemcpyHtoDAsync_v2", at, (const void*)v.data(), count * sizeof(T), (void*)nullptr); }
-    ~Array() { need(driver, "cuMemFreeAsync", at, (void*)nullptr); }
-    std::vector<T> get() const {
-        std::vector<T> v(count);
-        need(driver, "cuMemcpyDtoHAsync_v2", (void*)v.data(), at, count * sizeof(T), (void*)nullptr);
-        return v;
-    }
-};
-
-static void* compile(const std::string& kernels, const std::string& name, const std::string& source, std::string* log) {
-    std::string text = read(kernels + "/kernel.cuh"), ptx = read(kernels + "/ptx.cuh");
-    const char* texts[] = {text.c_str(), ptx.c_str()};
-    const char* names[] = {"kernel.cuh", "ptx.cuh"};
-    const char* options[] = {"--gpu-architecture=sm_90a", "-std=c++17", "-DELEMENT=bf16"};
-    void *program, *made = nullptr;
-    need(compiler, "nvrtcCreateProgram", &program, source.c_str(), name.c_str(), 2, texts, names);
-    int code = call(compiler, "nvrtcCompileProgram", program, 3, options);
-    size_t bytes;
-    need(compiler, "nvrtcGetProgramLogSize", program, &bytes);
-    log->resize(bytes);
-    need(compiler, "nvrtcGetProgramLog", program, log->data());
-    if (code == 0) {
-        need(compiler, "nvrtcGetCUBINSize", program, &bytes);
-        std::string image(bytes, 0);
-        need(compiler, "nvrtcGetCUBIN", program, image.data());
-        need(driver, "cuModuleLoadDataEx", &made, (const void*)image.data(), 0u, (int*)nullptr, (void**)nullptr);
-    }
-    need(compiler, "nvrtcDestroyProgram", &program);
-    return made;
-}
+void test_hopper(const std::string& kernels, const std::string& source);  // selftest_hopper.cpp
+void test_attention(const std::string& kernels);                          // selftest_attention.cpp
 
 static void test_kernels() {
     std::vector<float> x(1000);
@@ -274,8 +193,31 @@ static void measure() {
     printf("launches     %8.0f a second\n", 10000 / s);
 }
 
-int main(int, char** words) {
-    std::string libraries = words[1], kernels = words[2], source = words[3], log;
+static void test_basics(const std::string& kernels, const std::string& source) {
+    std::string log;
+    check(!compile(kernels, "bad.cu", "#include \"kernel.cuh\"\nKERNEL(x, Missing, 1, 1) {}\n", &log) && log.find("bad.cu:2") != std::string::npos, "a compile error is in the log");
+    module = compile(kernels, "selftest.cu", source, &log);
+    if (!module) {
+        fprintf(stderr, "%s", log.c_str());
+        exit(1);
+    }
+    for (const char* order : {"ascending", "descending", "random:1", "random:2", ""}) {
+        printf("--- order %s\n", order);
+        setenv("VARLEN_EMULATOR_ORDER", order, 1);
+        test_kernels();
+    }
+    test_blas();
+    setenv("VARLEN_EMULATOR_ORDER", "ascending", 1);
+    test_mistakes();
+    unsetenv("VARLEN_EMULATOR_ORDER");
+    measure();
+    need(driver, "cuModuleUnload", module);
+}
+
+int main(int count, char** words) {
+    std::string libraries = words[1], kernels = words[2], here = words[3], parts;
+    for (int i = 4; i < count; i++) parts += words[i];
+    auto wanted = [&](const char* part) { return parts.empty() || parts.find(part) != std::string::npos; };
     driver = dlopen((libraries + "/libcuda.so.1").c_str(), RTLD_NOW);
     compiler = dlopen((libraries + "/libnvrtc.so.13").c_str(), RTLD_NOW);
     blas = dlopen((libraries + "/libcublasLt.so.13").c_str(), RTLD_NOW);
@@ -289,23 +231,9 @@ int main(int, char** words) {
     need(driver, "cuDevicePrimaryCtxRetain", &context, 0);
     check(call(driver, "cuCtxSynchronize") == 201, "nothing works without a context");
     need(driver, "cuCtxSetCurrent", context);
-    check(!compile(kernels, "bad.cu", "#include \"kernel.cuh\"\nKERNEL(x, Missing, 1, 1) {}\n", &log) && log.find("bad.cu:2") != std::string::npos, "a compile error is in the log");
-    module = compile(kernels, "selftest.cu", read(source), &log);
-    if (!module) {
-        fprintf(stderr, "%s", log.c_str());
-        return 1;
-    }
-    for (const char* order : {"ascending", "descending", "random:1", "random:2", ""}) {
-        printf("--- order %s\n", order);
-        setenv("VARLEN_EMULATOR_ORDER", order, 1);
-        test_kernels();
-    }
-    test_blas();
-    setenv("VARLEN_EMULATOR_ORDER", "ascending", 1);
-    test_mistakes();
-    unsetenv("VARLEN_EMULATOR_ORDER");
-    measure();
-    need(driver, "cuModuleUnload", module);
+    if (wanted("basics")) test_basics(kernels, read(here + "/selftest.cu"));
+    if (wanted("hopper")) test_hopper(kernels, read(here + "/selftest_hopper.cu"));
+    if (wanted("attention")) test_attention(kernels);
     printf(failures ? "%d failures\n" : "all well\n", failures);
     return failures != 0;
 }

@@ -107,7 +107,8 @@ internal static unsafe class AttentionBenchmark
         return sequences;
     }
 
-    private static double VisiblePairs(IReadOnlyList<int> lengths, AttentionWindow window)
+    /// <summary>Pairs of a query and a key that it sees, of one head.</summary>
+    internal static double VisiblePairs(IReadOnlyList<int> lengths, AttentionWindow window)
     {
         double pairs = 0;
         foreach (int length in lengths)

@@ -6,16 +6,19 @@ namespace Varlen.Cli.Benchmarks;
 
 /// <summary>
 /// The lengths of the sequences in a benchmark's batch: a file with one length a line, <c>uniform:A..BxN</c> (N lengths drawn from A to
-/// B, both included) or <c>fixed:LxN</c> (N times L).
+/// B, both included) or <c>fixed:LxN</c> (N times L). A file with several lengths on a line has a batch in each line.
 /// </summary>
 /// <param name="Name">Names the workload in results: the file's name without its ending, or the text itself.</param>
-/// <param name="Lengths">The lengths in order; never empty, zeros are legal.</param>
+/// <param name="Lengths">The lengths in order, of all batches; never empty, zeros are legal.</param>
 internal sealed partial record LengthsSpec(string Name, IReadOnlyList<int> Lengths)
 {
-    private const string Forms = "a file with one length a line, uniform:A..BxN (such as uniform:1..1023x32) or fixed:LxN (such as fixed:8192x4)";
+    private const string Forms = "a file with one length a line (or a batch of lengths, with spaces between them), uniform:A..BxN (such as uniform:1..1023x32) or fixed:LxN (such as fixed:8192x4)";
     private const int MostSequences = 1 << 20;
 
-    /// <summary>Tokens of the batch.</summary>
+    /// <summary>The lengths of each batch; one batch unless a file had several.</summary>
+    public IReadOnlyList<IReadOnlyList<int>> Batches { get; init; } = [Lengths];
+
+    /// <summary>Tokens of all batches.</summary>
     public long Tokens => Lengths.Sum(length => (long)length);
 
     /// <summary>Reads a specification.</summary>
@@ -50,17 +53,17 @@ internal sealed partial record LengthsSpec(string Name, IReadOnlyList<int> Lengt
         {
             throw new CommandException(ExitCode.InputUnreadable, "cannot read the lengths", path, e.Message, $"give {Forms}", e);
         }
-        var lengths = new List<int>(lines.Length);
+        var rows = new List<int[]>(lines.Length);
         for (int i = 0; i < lines.Length; i++)
         {
-            string line = lines[i].Trim();
-            if (line.Length == 0) continue;
-            if (!int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out int length))
-                throw new CommandException(ExitCode.BadData, $"'{(line.Length > 40 ? line[..40] + "..." : line)}' is not a length", $"{path}:{i + 1}", $"a length is a whole number from 0 to {int.MaxValue}", "write one length a line");
-            lengths.Add(length);
+            string[] words = lines[i].Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+            if (words.Length == 0) continue;
+            rows.Add(Array.ConvertAll(words, word => int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out int length)
+                ? length : throw new CommandException(ExitCode.BadData, $"'{(word.Length > 40 ? word[..40] + "..." : word)}' is not a length", $"{path}:{i + 1}", $"a length is a whole number from 0 to {int.MaxValue}", "write one length a line")));
         }
-        if (lengths.Count == 0) throw new CommandException(ExitCode.BadData, "there are no lengths", path, "the file is empty", "write one length a line");
-        return Checked(Path.GetFileNameWithoutExtension(path), path, lengths);
+        if (rows.Count == 0) throw new CommandException(ExitCode.BadData, "there are no lengths", path, "the file is empty", "write one length a line");
+        LengthsSpec spec = Checked(Path.GetFileNameWithoutExtension(path), path, rows.SelectMany(row => row));
+        return rows.All(row => row.Length == 1) ? spec : spec with { Batches = rows };
     }
 
     private static LengthsSpec Checked(string name, string text, IEnumerable<int> lengths)

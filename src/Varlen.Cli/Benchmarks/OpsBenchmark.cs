@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Varlen.Backends.Cuda;
 
 namespace Varlen.Cli.Benchmarks;
 
@@ -23,7 +24,7 @@ internal sealed record OpsResult(int Tokens, int Features, IReadOnlyList<OpsRow>
 }
 
 /// <summary>
-/// Single-precision memory-bound steps of a Transformer. Each sample stands next to a copy of as many bytes, because bandwidth changes
+/// Memory-bound steps of a Transformer. Each sample stands next to a copy of as many bytes, because bandwidth changes
 /// with what else the machine does; steps that compute more than memory moves (an exact GELU, a softmax) show as lower shares.
 /// </summary>
 internal static class OpsBenchmark
@@ -34,27 +35,48 @@ internal static class OpsBenchmark
     /// <param name="tokens">Rows of the activations.</param>
     /// <param name="features">Features of a row.</param>
     /// <param name="rounds">Passes over all steps.</param>
-    public static OpsResult Run(int tokens, int features, int rounds)
+    /// <param name="device">Where to compute.</param>
+    /// <param name="dtype">Type of the activations.</param>
+    public static OpsResult Run(int tokens, int features, int rounds, Device device, DType dtype)
+    {
+        long bytes = Math.Max(4096, (long)dtype.Size() * tokens * features);
+        if (device.Backend is CudaBackend cuda)
+        {
+            using var timer = new CudaTimer(cuda);
+            using var deviceCopy = new CudaCopyBandwidth(cuda, timer, bytes);
+            return Run(tokens, features, rounds, device, dtype, action => timer.Measure(action) * 1e-3, deviceCopy.Measure);
+        }
+        using var copy = new CopyBandwidth(bytes);
+        return Run(tokens, features, rounds, device, dtype, Seconds, copy.Measure);
+    }
+
+    private static OpsResult Run(int tokens, int features, int rounds, Device device, DType dtype, Func<Action, double> clock, Func<double, double> copy)
     {
         using TensorScope scope = TensorScope.Begin();
-        using var steps = new OpsCases(tokens, features);
+        using var steps = new OpsCases(tokens, features, device, dtype, clock);
         Case[] cases = [.. steps.Steps.Select(step => new Case(step))];
-        using var copy = new CopyBandwidth(Math.Max(4096, 4L * tokens * features));
         var copies = new List<double>();
         // The first round, uncounted, compiles and touches everything.
         for (int round = -1; round < rounds; round++)
         {
             foreach (Case step in cases)
             {
-                double before = copy.Measure(SecondsPerSample / 4);
+                double before = copy(SecondsPerSample / 4);
                 double seconds = step.Sample();
-                double bandwidth = Math.Max(before, copy.Measure(SecondsPerSample / 4));
+                double bandwidth = Math.Max(before, copy(SecondsPerSample / 4));
                 if (round < 0) continue;
                 copies.Add(bandwidth);
                 step.Count(seconds, bandwidth);
             }
         }
         return new(tokens, features, [.. cases.Select(step => step.Row(copies.Max()))], Median(copies) * 1e-9);
+    }
+
+    private static double Seconds(Action action)
+    {
+        long start = Stopwatch.GetTimestamp();
+        action();
+        return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
     private static double Median(IEnumerable<double> values)

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Varlen.Nn;
 using Varlen.Optim;
 using F = Varlen.Nn.Functional;
@@ -20,18 +19,25 @@ internal sealed class OpsCases : IDisposable
     private readonly AdamW _optimizer;
     // Traffic of one operand, read or written once.
     private readonly long _pass;
+    private readonly Func<Action, double> _clock;
 
     /// <summary>Makes the operands; tensors belong to the caller's scope.</summary>
-    public OpsCases(int tokens, int features)
+    /// <param name="tokens">Rows of the activations.</param>
+    /// <param name="features">Features of a row.</param>
+    /// <param name="device">Where to compute.</param>
+    /// <param name="dtype">Type of the activations.</param>
+    /// <param name="clock">Runs something once and gives the seconds that it took.</param>
+    public OpsCases(int tokens, int features, Device device, DType dtype, Func<Action, double> clock)
     {
-        _pass = 4L * tokens * features;
-        _x = Tensor.Randn([tokens, features], seed: 1, requiresGrad: true);
-        _y = Tensor.Randn([tokens, features], seed: 2, requiresGrad: true);
-        _weight = Tensor.Ones([features], requiresGrad: true);
-        _bias = Tensor.Zeros([features], requiresGrad: true);
-        _gradient = Tensor.Randn([tokens, features], seed: 3);
-        Tensor ids = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i * 7919L % features)], [tokens]);
-        Tensor rows = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => tokens - 1L - i)], [tokens]);
+        _clock = clock;
+        _pass = (long)dtype.Size() * tokens * features;
+        _x = Tensor.Randn([tokens, features], seed: 1, dtype, device, requiresGrad: true);
+        _y = Tensor.Randn([tokens, features], seed: 2, dtype, device, requiresGrad: true);
+        _weight = Tensor.Ones([features], dtype, device, requiresGrad: true);
+        _bias = Tensor.Zeros([features], dtype, device, requiresGrad: true);
+        _gradient = Tensor.Randn([tokens, features], seed: 3, dtype, device);
+        Tensor ids = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i * 7919L % features)], [tokens], device);
+        Tensor rows = Tensor.From([.. Enumerable.Range(0, tokens).Select(i => tokens - 1L - i)], [tokens], device);
 
         Pass("add", 3, () => F.Add(_x, _y));
         Pass("sum", 1, () => F.Sum(_x));
@@ -46,11 +52,11 @@ internal sealed class OpsCases : IDisposable
         Backward("cross_entropy", 2, () => F.CrossEntropy(_x, ids), null);
         Pass("embedding", 2, () => F.Embedding(_x, rows));
 
-        _parameter = new Parameter(Tensor.Randn([tokens, features], seed: 4));
+        _parameter = new Parameter(Tensor.Randn([tokens, features], seed: 4, DType.Float32, device));
         _optimizer = new AdamW([_parameter], learningRate: 1e-4);
-        F.Multiply(_parameter!, _gradient).Sum().Backward();
+        F.Multiply(_parameter!, _gradient.To(dtype: DType.Float32)).Sum().Backward();
         // Parameter, gradient and both moments are read; all but the gradient are written.
-        _steps.Add(new("adamw", 7 * _pass, () => Seconds(() => _optimizer.Step())));
+        _steps.Add(new("adamw", 7L * sizeof(float) * tokens * features, () => _clock(() => _optimizer.Step())));
     }
 
     /// <summary>The steps, in the order to print them.</summary>
@@ -70,19 +76,12 @@ internal sealed class OpsCases : IDisposable
         Backward(name, 5, op, _gradient);
     }
 
-    private void Pass(string name, int passes, Func<Tensor> op) => _steps.Add(new($"{name} forward", passes * _pass, () => Seconds(() => op())));
+    private void Pass(string name, int passes, Func<Tensor> op) => _steps.Add(new($"{name} forward", passes * _pass, () => _clock(() => op())));
 
     private void Backward(string name, int passes, Func<Tensor> op, Tensor? gradient) => _steps.Add(new($"{name} backward", passes * _pass, () =>
     {
         Tensor output = op();
         foreach (Tensor leaf in (Tensor[])[_x, _y, _weight, _bias]) leaf.ZeroGrad();
-        return Seconds(() => output.Backward(gradient));
+        return _clock(() => output.Backward(gradient));
     }));
-
-    private static double Seconds(Action action)
-    {
-        long start = Stopwatch.GetTimestamp();
-        action();
-        return Stopwatch.GetElapsedTime(start).TotalSeconds;
-    }
 }

@@ -19,13 +19,14 @@ internal static class StepReport
             StepRow? packed = result.Find(row.Mode, StepStrategy.Packed);
             JsonOutput.Write(new JsonObject
             {
-                ["mode"] = Name(row.Mode), ["strategy"] = row.Strategy.Name, ["peer"] = "varlen", ["threads"] = Device.CpuThreads,
+                ["mode"] = Name(row.Mode), ["strategy"] = row.Strategy.Name, ["peer"] = "varlen", ["device"] = workload.Device.ToString(), ["threads"] = Device.CpuThreads,
                 ["ms"] = JsonOutput.Number(row.MedianMilliseconds), ["min_ms"] = JsonOutput.Number(row.Milliseconds.Min()),
                 ["max_ms"] = JsonOutput.Number(row.Milliseconds.Max()), ["mean_ms"] = JsonOutput.Number(row.Milliseconds.Average()),
                 ["real_tokens"] = row.RealTokens, ["rows"] = row.Rows, ["tok_per_s"] = JsonOutput.Number(row.TokensPerSecond, 1), ["peak_gib"] = JsonOutput.Number(row.PeakBytes / Gibibyte, 6),
                 ["loss"] = JsonOutput.Number(row.Losses[0], 6), ["last_loss"] = JsonOutput.Number(row.Losses[^1], 6), ["gflops"] = JsonOutput.Number(row.Operations / row.MedianMilliseconds * 1e-6, 2),
                 ["times_packed"] = packed is null ? null : JsonOutput.Number(row.TimesAs(packed)), ["counted_times_packed"] = packed is null ? null : JsonOutput.Number(row.CountedTimesAs(packed)),
                 ["of_counted"] = packed is null ? null : JsonOutput.Number(row.TimesAs(packed) / row.CountedTimesAs(packed)),
+                ["host_ms"] = row.Device is { } device ? JsonOutput.Number(device.HostMilliseconds) : null, ["launches"] = row.Device?.Launches,
             });
         }
         foreach (StepPeerRow row in result.Peers)
@@ -40,8 +41,8 @@ internal static class StepReport
         }
         JsonOutput.Write(new JsonObject
         {
-            ["summary"] = "step", ["workload"] = workload.Lengths.Name, ["sequences"] = workload.Lengths.Lengths.Count, ["real_tokens"] = workload.Lengths.Tokens, ["context"] = workload.Context,
-            ["layers"] = workload.Layers, ["width"] = workload.Width, ["heads"] = workload.Heads, ["vocabulary"] = workload.Vocabulary, ["optimizer"] = "adamw",
+            ["summary"] = "step", ["workload"] = workload.Lengths.Name, ["sequences"] = workload.Lengths.Lengths.Count, ["batches"] = workload.Lengths.Batches.Count, ["real_tokens"] = workload.Lengths.Tokens, ["context"] = workload.Context,
+            ["layers"] = workload.Layers, ["width"] = workload.Width, ["heads"] = workload.Heads, ["vocabulary"] = workload.Vocabulary, ["optimizer"] = workload.Optimizer.ToString().ToLowerInvariant(), ["reference"] = workload.IsReference,
             ["dtype"] = workload.DType.ToString().ToLowerInvariant(), ["device"] = workload.Device.ToString(), ["threads"] = Device.CpuThreads, ["vector_bits"] = MachineInfo.VectorBits, ["seed"] = workload.Seed,
             ["losses_agree"] = Agree(workload, result),
         });
@@ -52,7 +53,7 @@ internal static class StepReport
     /// <summary>A table, then a summary.</summary>
     public static void Print(StepWorkload workload, StepResult result)
     {
-        Console.Out.WriteLine(FormattableString.Invariant($"{workload.Lengths.Name}: {workload.Lengths.Tokens} tokens in {workload.Lengths.Lengths.Count} sequences, context {workload.Context}; {workload.Layers} blocks, width {workload.Width}, {workload.Heads} heads, vocabulary {workload.Vocabulary}, {workload.DType}, {Device.CpuThreads} threads"));
+        Console.Out.WriteLine(FormattableString.Invariant($"{workload.Lengths.Name}: {workload.Lengths.Tokens} tokens in {workload.Lengths.Lengths.Count} sequences{(workload.Lengths.Batches.Count > 1 ? $" of {workload.Lengths.Batches.Count} batches" : "")}, context {workload.Context}; {workload.Layers} blocks, width {workload.Width}, {workload.Heads} heads, vocabulary {workload.Vocabulary}, {workload.DType}, {(workload.Device == Device.Cpu ? $"{Device.CpuThreads} threads" : workload.Device)}"));
         var table = new Table(("step", 22), ("ms", 9), ("min..max", 17), ("rows", 7), ("tokens/s", 9), ("peak GiB", 8), ("loss", 8), ("x packed", 8), ("counted", 8));
         foreach (StepRow row in result.Rows)
         {
@@ -60,6 +61,8 @@ internal static class StepReport
             table.Row($"{Name(row.Mode)} {row.Strategy}", $"{row.MedianMilliseconds:F2}", $"{row.Milliseconds.Min():F2}..{row.Milliseconds.Max():F2}", $"{row.Rows}", $"{row.TokensPerSecond:F0}", $"{row.PeakBytes / Gibibyte:F3}",
                 $"{row.Losses[0]:F5}", packed is null ? "" : $"{row.TimesAs(packed):F3}", packed is null ? "" : $"{row.CountedTimesAs(packed):F3}");
         }
+        foreach (StepRow row in result.Rows)
+            if (row.Device is { } device) Console.Out.WriteLine(FormattableString.Invariant($"{Name(row.Mode)} {row.Strategy}: the host starts {device.Launches} kernels a step in {device.HostMilliseconds:F2} ms"));
         foreach (StepPeerRow row in result.Peers)
             Console.Out.WriteLine($"pytorch train {row.Strategy} {row.Milliseconds:F1} ms (least {row.LeastMilliseconds:F1}); varlen takes {Of(row.Ratio)} of it, packed {Of(row.PackedRatio)} ({string.Join(' ', StepPeer.Settings.Select(setting => $"{setting.Key}={setting.Value}"))})");
         foreach (IGrouping<StepMode, StepRow> rows in result.Rows.GroupBy(row => row.Mode))

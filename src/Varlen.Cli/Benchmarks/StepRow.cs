@@ -1,17 +1,25 @@
 namespace Varlen.Cli.Benchmarks;
 
+/// <summary>What the host does in a step on a device that runs beside it.</summary>
+/// <param name="HostMilliseconds">Median time until the last launch was started.</param>
+/// <param name="Launches">Kernels started in the last step.</param>
+internal sealed record StepDeviceRow(double HostMilliseconds, int Launches);
+
 /// <summary>What was measured of one strategy in one mode.</summary>
 /// <param name="Mode">What its steps do.</param>
 /// <param name="Strategy">How its batch was made.</param>
-/// <param name="RealTokens">Tokens of the batch.</param>
-/// <param name="Rows">Rows that the model computed, padding included.</param>
+/// <param name="RealTokens">Tokens of a batch on average.</param>
+/// <param name="Rows">Rows that the model computed on average, padding included.</param>
 /// <param name="Milliseconds">Time of each round's step.</param>
-/// <param name="PeakBytes">Most tensor memory in use at once: weights, optimiser, batch and activations.</param>
+/// <param name="PeakBytes">Most memory in use at once: weights, optimiser, batches and activations.</param>
 /// <param name="Losses">Mean loss of every step taken, warm-up included, each before its update.</param>
 /// <param name="Operations">Counted floating-point operations of a step.</param>
 internal sealed record StepRow(
     StepMode Mode, StepStrategy Strategy, int RealTokens, int Rows, IReadOnlyList<double> Milliseconds, long PeakBytes, IReadOnlyList<double> Losses, double Operations)
 {
+    /// <summary>What is known on a device that runs beside the host; null on the CPU.</summary>
+    public StepDeviceRow? Device { get; init; }
+
     /// <summary>Median time of a step.</summary>
     public double MedianMilliseconds => Median(Milliseconds);
 

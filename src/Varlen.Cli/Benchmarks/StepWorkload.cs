@@ -9,12 +9,21 @@ internal enum StepMode
 {
     /// <summary>The loss alone, with full attention.</summary>
     Evaluate,
-    /// <summary>Loss, gradients and an AdamW update, with causal attention.</summary>
+    /// <summary>Loss, gradients and an update, with causal attention.</summary>
     Train,
 }
 
-/// <summary>One batch and the decoder that runs on it: what every strategy of a comparison gets alike.</summary>
-/// <param name="Lengths">Lengths of the sequences; with at least one token.</param>
+/// <summary>What turns gradients into new weights.</summary>
+internal enum StepOptimizer
+{
+    /// <summary>AdamW.</summary>
+    AdamW,
+    /// <summary>Plain gradient descent.</summary>
+    Sgd,
+}
+
+/// <summary>Batches and the decoder that runs on them: what every strategy of a comparison gets alike.</summary>
+/// <param name="Lengths">Lengths of the sequences; every batch has at least one token.</param>
 /// <param name="Layers">Blocks.</param>
 /// <param name="Width">Width of the activations.</param>
 /// <param name="Heads">Attention heads; a divisor of <paramref name="Width"/>.</param>
@@ -25,6 +34,15 @@ internal enum StepMode
 /// <param name="Seed">Decides weights and tokens.</param>
 internal sealed record StepWorkload(LengthsSpec Lengths, int Layers, int Width, int Heads, int Vocabulary, int Context, Device Device, DType DType, ulong Seed)
 {
+    /// <summary>Whether the model is the reference decoder: norms without bias, no final one, an output layer with bias.</summary>
+    public bool IsReference { get; init; }
+
+    /// <summary>What training updates the weights with.</summary>
+    public StepOptimizer Optimizer { get; init; }
+
+    /// <summary>One workload for each batch.</summary>
+    public IEnumerable<StepWorkload> Batches => Lengths.Batches.Select((lengths, index) => this with { Lengths = new LengthsSpec(Lengths.Name, lengths), Seed = Seed + (ulong)index });
+
     /// <summary>The lengths of benchmarks/peers/lengths/gpt_step.txt, which the PyTorch peer has too.</summary>
     public static LengthsSpec DefaultLengths { get; } = new("gpt_step", [98, 223, 169, 14, 94, 173, 11, 244, 216, 219, 115, 238, 114, 29, 225, 103]);
 
@@ -42,18 +60,18 @@ internal sealed record StepWorkload(LengthsSpec Lengths, int Layers, int Width, 
     /// <summary>The context of a batch that names none: the least power of two that holds its longest sequence.</summary>
     public static int DefaultContext(LengthsSpec lengths) => (int)Math.Min(int.MaxValue, BitOperations.RoundUpToPowerOf2((uint)lengths.Lengths.Max()));
 
-    /// <summary>The model, the same in every strategy: norms with bias, a final one, and an output layer of its own without bias.</summary>
+    /// <summary>The model, the same in every strategy: by default norms with bias, a final one, and an output layer of its own without bias.</summary>
     public Decoder CreateModel(StepMode mode)
     {
         var config = new DecoderConfig
         {
             Layers = Layers, Width = Width, Heads = Heads, VocabularySize = Vocabulary, MaxLength = Context,
-            NormBias = true, FinalNorm = true, HeadBias = false, Causal = mode == StepMode.Train,
+            NormBias = !IsReference, FinalNorm = !IsReference, HeadBias = IsReference, Causal = mode == StepMode.Train,
         };
         return new Decoder(config, Seed).To(Device, DType);
     }
 
-    /// <summary>The batch's sequences.</summary>
+    /// <summary>The first batch's sequences.</summary>
     public IReadOnlyList<TokenSequence> Sequences()
         => new RandomTokenDataset(LengthDistribution.Listed([.. Lengths.Lengths]), Vocabulary, Seed).Batch(0, Lengths.Lengths.Count);
 

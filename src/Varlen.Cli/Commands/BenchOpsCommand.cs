@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json.Nodes;
 using Varlen.Cli.Benchmarks;
 using Varlen.Cli.Terminal;
+using Varlen.Training;
 
 namespace Varlen.Cli.Commands;
 
@@ -14,20 +15,24 @@ internal static class BenchOpsCommand
         Option<int?> threads = CommonOptions.Threads(), rounds = BenchCommand.Rounds();
         Option<int?> tokens = OptionParsers.Integer("--tokens", 1, 1 << 20, "Rows of the activations; 4096 by default.");
         Option<int?> features = OptionParsers.Integer("--features", 1, 1 << 16, "Features of a row; 1024 by default.");
-        foreach (Option option in (Option[])[threads, rounds, tokens, features]) command.Add(option);
+        Option<DType?> type = OptionParsers.Choice("--dtype", "Type of the activations; float32 by default, bfloat16 on a GPU.", ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
+        Option<DeviceChoice> device = CommonOptions.DeviceName();
+        foreach (Option option in (Option[])[threads, rounds, tokens, features, type, device]) command.Add(option);
         command.SetAction(parse =>
         {
             CommonOptions.UseThreads(parse.GetValue(threads));
             BenchCommand.WarnOfDebugBuild();
-            OpsResult result = OpsBenchmark.Run(parse.GetValue(tokens) ?? 4096, parse.GetValue(features) ?? 1024, parse.GetValue(rounds) ?? 7);
-            if (parse.GetValue(CommonOptions.Json)) WriteJson(result);
+            Device opened = parse.GetValue(device).Open();
+            DType dtype = parse.GetValue(type) ?? RunPlanner.DefaultPrecision(opened);
+            OpsResult result = OpsBenchmark.Run(parse.GetValue(tokens) ?? 4096, parse.GetValue(features) ?? 1024, parse.GetValue(rounds) ?? 7, opened, dtype);
+            if (parse.GetValue(CommonOptions.Json)) WriteJson(result, opened, dtype);
             else Print(result);
             return (int)ExitCode.Done;
         });
         return command;
     }
 
-    private static void WriteJson(OpsResult result)
+    private static void WriteJson(OpsResult result, Device device, DType dtype)
     {
         foreach (OpsRow row in result.Rows)
         {
@@ -39,7 +44,7 @@ internal static class BenchOpsCommand
         }
         JsonOutput.Write(new JsonObject
         {
-            ["summary"] = "ops", ["tokens"] = result.Tokens, ["features"] = result.Features, ["vector_bits"] = MachineInfo.VectorBits,
+            ["summary"] = "ops", ["tokens"] = result.Tokens, ["features"] = result.Features, ["device"] = device.ToString(), ["dtype"] = dtype.ToString().ToLowerInvariant(), ["vector_bits"] = MachineInfo.VectorBits,
             ["copy_gb_s"] = JsonOutput.Number(result.CopyGigabytesPerSecond, 2), ["geomean_ratio"] = JsonOutput.Number(result.GeometricMeanRatio),
         });
     }

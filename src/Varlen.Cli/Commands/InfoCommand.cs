@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using Varlen.Backends.Cuda;
+using Varlen.Backends.Cuda.Compilation;
 using Varlen.Backends.Cuda.Native;
 using Varlen.Cli.Terminal;
 
@@ -48,6 +49,7 @@ internal static class InfoCommand
         {
             ["driver"] = MachineInfo.CudaDriver,
             ["compiler"] = CudaPlatform.OfThisMachine.CompilerVersion?.ToString(),
+            ["kernels"] = KernelCache.DefaultFolder(),
             ["libraries"] = new JsonArray([.. CudaPlatform.OfThisMachine.Libraries.Select(library => new JsonObject
             {
                 ["name"] = library.Library.Purpose,
@@ -71,6 +73,7 @@ internal static class InfoCommand
         if (MachineInfo.CudaDriver is { } driver) Row("driver", $"CUDA {driver}{(cuda.CompilerVersion is { } compiler ? $", kernels compiled by NVRTC {compiler}" : "")}");
         foreach (LibraryReport library in cuda.Libraries)
             if (library.Path is { } path) Row("library", $"{library.Library.Purpose}: {path}");
+        if (cuda.Missing is null) Row("kernels", KernelCache.DefaultFolder() ?? "in memory only, without a folder for caches");
 
         static void Row(string name, string value) => Console.Out.WriteLine($"{name,-10} {value}");
     }

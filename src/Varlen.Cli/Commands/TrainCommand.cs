@@ -43,7 +43,7 @@ internal static class TrainCommand
         if (resumed is not null) preparation.Keep();
         if (resumed is null && folder.Exists) throw new CommandException(ExitCode.OutputUnwritable, "the folder holds a run already", folder.Path, "a new run would overwrite it", $"go on with it by --resume {folder.Path}, or choose another --out");
         using var signals = new StopSignals("stopping after this step and saving; once more to leave at once");
-        Console.Error.WriteLine($"Varlen {MachineInfo.Version.Split('+')[0]} · {System.Runtime.InteropServices.RuntimeInformation.FrameworkDescription} · {device} with {Device.CpuThreads} threads, {MachineInfo.VectorBits}-bit vectors");
+        Console.Error.WriteLine($"Varlen {MachineInfo.Version.Split('+')[0]} · {System.Runtime.InteropServices.RuntimeInformation.FrameworkDescription} · {MachineInfo.Describe(device)}");
         if (resumed is null) PlanPage.Print(Plan(parse, folder, device, signals), folder);
         else Verify(parse, folder, data);
         preparation.Keep();
@@ -107,6 +107,7 @@ internal static class TrainCommand
         int end = Math.Min(parse.GetValue(StopAfter) ?? config.Training.Steps, config.Training.Steps);
         using var view = new TrainView(end, config.Training.Steps);
         using TrainingRun run = Open(folder, device, view);
+        KernelProgress.Prepare(run.Model);
         RunResult result;
         try
         {

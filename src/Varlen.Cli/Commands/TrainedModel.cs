@@ -21,7 +21,11 @@ internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokeniz
             throw new CommandException(ExitCode.InputUnreadable, "the run has no trained model yet", path, "it was stopped before the end of its plan", $"finish it: varlen train --resume {path}");
         Tokenizer tokenizer = Tokenizer.Load(Path.Combine(folder, "tokenizer.json"));
         CausalLanguageModel model = CausalLanguageModel.FromPretrained(folder, device, precision ?? RunPlanner.DefaultPrecision(device));
-        if (tokenizer.VocabularySize <= model.VocabularySize) return new TrainedModel(model, tokenizer);
+        if (tokenizer.VocabularySize <= model.VocabularySize)
+        {
+            KernelProgress.Prepare(model);
+            return new TrainedModel(model, tokenizer);
+        }
         int ids = model.VocabularySize;
         model.Dispose();
         throw new CommandException(ExitCode.BadData, "tokenizer and model do not belong together", folder, $"the tokenizer has {tokenizer.VocabularySize} ids, the model knows {ids}", "use the tokenizer.json that was saved with the model");

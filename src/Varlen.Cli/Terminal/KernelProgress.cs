@@ -1,4 +1,6 @@
+using Varlen.Backends.Cuda;
 using Varlen.Backends.Cuda.Compilation;
+using Varlen.Models;
 
 namespace Varlen.Cli.Terminal;
 
@@ -11,6 +13,9 @@ internal static class KernelProgress
 
     /// <summary>Begins to tell.</summary>
     public static void Show() => KernelHost.Progress ??= Tell;
+
+    /// <summary>Compiles what a model launches, on a GPU.</summary>
+    public static void Prepare(CausalLanguageModel model) => (model.Device.Backend as CudaBackend)?.PrepareModel(model.DType, model.HeadDim);
 
     private static void Tell(int done, int count)
     {

@@ -34,6 +34,10 @@ internal static class MachineInfo
         return Environment.GetEnvironmentVariable("PROCESSOR_IDENTIFIER") ?? RuntimeInformation.ProcessArchitecture.ToString();
     }
 
+    /// <summary>A device in a few words.</summary>
+    public static string Describe(Device device) => device.Backend is CudaBackend cuda
+        ? $"{device}, {cuda.Info.Name}{(device.IsDeterministic ? ", deterministic" : "")}" : $"{device} with {Device.CpuThreads} threads, {VectorBits}-bit vectors";
+
     /// <summary>The CUDA version of the driver; null without one.</summary>
     public static string? CudaDriver => CudaPlatform.OfThisMachine.DriverVersion is > 0 and var version ? $"{version / 1000}.{version % 1000 / 10}" : null;
 
@@ -46,6 +50,6 @@ internal static class MachineInfo
         CudaPlatform platform = CudaPlatform.OfThisMachine;
         if (platform.Missing is { } missing) return [("cuda", null, missing)];
         return platform.Devices.Select(device => ($"cuda:{device.Index}",
-            (string?)string.Create(CultureInfo.InvariantCulture, $"{device.Name}, compute capability {device.ComputeCapability}, {device.MultiprocessorCount} multiprocessors, {device.Bytes / (double)(1 << 30):F1} GiB"), platform.WhyNot(device)));
+            (string?)string.Create(CultureInfo.InvariantCulture, $"{device.Name}, compute capability {device.ComputeCapability}, {device.MultiprocessorCount} multiprocessors, {device.Bytes / (double)(1 << 30):F1} GiB"), CudaPlatform.WhyNot(device)));
     }
 }

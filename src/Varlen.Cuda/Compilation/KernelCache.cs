@@ -13,19 +13,21 @@ namespace Varlen.Backends.Cuda.Compilation;
 internal sealed class KernelCache
 {
     public const string Variable = "VARLEN_CACHE_DIR";
-    private const long MostBytes = 256 << 20;
+    private const long DefaultMostBytes = 256 << 20;
     private const int HashBytes = 32;
 
     private static readonly string Version = typeof(KernelCache).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
     private readonly ConcurrentDictionary<string, Lazy<byte[]>> _memory = new();
     private readonly string _compiler;
     private readonly string? _folder;
+    private readonly long _mostBytes;
 
     /// <param name="compiler">Name and version of the compiler.</param>
     /// <param name="folder">Where to keep modules; null keeps them in memory only.</param>
-    public KernelCache(string compiler, string? folder)
+    /// <param name="mostBytes">Files not used for longest go when there are more bytes.</param>
+    public KernelCache(string compiler, string? folder, long mostBytes = DefaultMostBytes)
     {
-        _compiler = compiler;
+        (_compiler, _mostBytes) = (compiler, mostBytes);
         if (folder is null) return;
         if (PrivateFolder.TryPrepare(folder, out string? why)) _folder = folder;
         else Warning = $"compiled kernels are not kept on the disk: {why}";
@@ -69,11 +71,16 @@ internal sealed class KernelCache
 
     internal string Key(string source, IReadOnlyList<string> defines, string architecture)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         string text = KernelSources.Read(source);
-        Add(Version, _compiler, source, text);
-        foreach ((string name, string header) in KernelSources.IncludedBy(text)) Add(name, header);
-        Add(KernelCompiler.Options(defines, architecture));
+        return Key(Version, _compiler, source, text, KernelSources.IncludedBy(text), KernelCompiler.Options(defines, architecture));
+    }
+
+    internal static string Key(string version, string compiler, string source, string text, IEnumerable<(string Name, string Text)> headers, IReadOnlyList<string> options)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        Add(version, compiler, source, text);
+        foreach ((string name, string header) in headers) Add(name, header);
+        Add([.. options]);
         return Convert.ToHexStringLower(hash.GetHashAndReset());
 
         void Add(params ReadOnlySpan<string> parts)
@@ -139,7 +146,7 @@ internal sealed class KernelCache
         long bytes = files.Sum(file => file.Length);
         foreach (FileInfo file in files.OrderBy(file => file.LastAccessTimeUtc))
         {
-            if (bytes <= MostBytes) break;
+            if (bytes <= _mostBytes) break;
             bytes -= file.Length;
             file.Delete();
         }

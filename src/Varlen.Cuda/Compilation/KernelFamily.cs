@@ -41,12 +41,15 @@ internal sealed class KernelFamily(string source, string entry, params KernelOpt
 /// <summary>One compiled kernel: a family and the values of its options.</summary>
 internal readonly record struct KernelKey(KernelFamily Family, ulong Packed)
 {
+    /// <summary>Code of an option's value.</summary>
+    public ushort Code(int option) => (ushort)(Packed >> (16 * option));
+
     /// <summary>What the compiler is told: name and value of each option.</summary>
     public IEnumerable<string> Defines()
     {
         for (int i = 0; i < Family.Options.Count; i++)
         {
-            var code = (ushort)(Packed >> (16 * i));
+            ushort code = Code(i);
             KernelOption option = Family.Options[i];
             OptionValue value = option.Domain.FirstOrDefault(value => value.Code == code, new OptionValue(ushort.MaxValue, false));
             if (value.Code != code) throw new NotSupportedException($"{Family}: option {option.Name} has no value {code}");

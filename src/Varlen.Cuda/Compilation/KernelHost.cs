@@ -4,10 +4,13 @@ using Varlen.Backends.Cuda.Native;
 namespace Varlen.Backends.Cuda.Compilation;
 
 /// <summary>A kernel that is ready to launch.</summary>
-internal sealed class Kernel(string name, nint function)
+internal sealed class Kernel(string name, nint function, int argumentBytes)
 {
     public string Name { get; } = name;
     public nint Function { get; } = function;
+
+    /// <summary>Bytes of its argument in the source; 0 when the driver does not tell.</summary>
+    public int ArgumentBytes { get; } = argumentBytes;
 
     /// <summary>Dynamic shared memory that the driver has been told to allow.</summary>
     public int AllowedSharedBytes { get; set; } = 48 << 10;
@@ -43,7 +46,19 @@ internal sealed unsafe class KernelHost(CudaDeviceInfo device, KernelCache cache
         string[] defines = [.. key.Defines()];
         nint module = _modules.GetOrAdd(Name(key.Family.Source, defines), _ => new Lazy<nint>(() => LoadModule(key.Family.Source, defines))).Value;
         CudaResult result = Driver.ModuleGetFunction(out nint function, module, key.Family.Entry);
-        return result == CudaResult.Success ? new Kernel(key.ToString(), function) : throw CudaException.Of(result, $"finding {key.Family.Entry} in {key.Family.Source}");
+        return result == CudaResult.Success ? new Kernel(key.ToString(), function, ArgumentBytes(function)) : throw CudaException.Of(result, $"finding {key.Family.Entry} in {key.Family.Source}");
+    }
+
+    private static int ArgumentBytes(nint function)
+    {
+        try
+        {
+            return Driver.FunctionGetParameterInfo(function, 0, out _, out nuint bytes) == CudaResult.Success ? (int)bytes : 0;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return 0;
+        }
     }
 
     private nint LoadModule(string source, string[] defines)

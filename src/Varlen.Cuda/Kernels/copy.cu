@@ -1,4 +1,5 @@
 // Copies with conversion, and fills. Element types are run-time data: one module serves all pairs.
+#include "any_type.cuh"
 #include "strided.cuh"
 
 struct CopyArguments {
@@ -18,45 +19,13 @@ struct FillArguments {
     StridedWalk<2> walk;
 };
 
-// What is read: integers exactly, everything else as double, which holds every narrower value.
-struct Value { double real; i64 whole; bool is_whole; };
-
-__device__ __forceinline__ Value read(const void* p, i64 i, i32 type) {
-    switch (type) {
-        case kFloat64: return Value{((const double*)p)[i], 0, false};
-        case kFloat32: return Value{((const float*)p)[i], 0, false};
-        case kBFloat16: return Value{to_float(((const bf16*)p)[i]), 0, false};
-        case kFloat16: return Value{to_float(((const f16*)p)[i]), 0, false};
-        case kInt32: return Value{0, ((const i32*)p)[i], true};
-        case kInt64: return Value{0, ((const i64*)p)[i], true};
-        default: return Value{0, ((const u8*)p)[i] != 0, true};
-    }
-}
-
-__device__ __forceinline__ void write(void* p, i64 i, i32 type, Value x) {
-    double real = x.is_whole ? (double)x.whole : x.real;
-    switch (type) {
-        case kFloat64: ((double*)p)[i] = real; break;
-        case kFloat32: ((float*)p)[i] = (float)real; break;
-        case kBFloat16: ((bf16*)p)[i] = from_float<bf16>((float)real); break;
-        case kFloat16: ((f16*)p)[i] = from_float<f16>((float)real); break;
-        case kInt32: ((i32*)p)[i] = x.is_whole ? (i32)x.whole : (i32)x.real; break;
-        case kInt64: ((i64*)p)[i] = x.is_whole ? x.whole : (i64)x.real; break;
-        default: ((u8*)p)[i] = x.is_whole ? x.whole != 0 : x.real != 0; break;
-    }
-}
-
 KERNEL(copy_strided, CopyArguments, 256, 4) {
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += (i64)gridDim.x * blockDim.x) {
         i64 at[2];
         a.walk.offsets(i, at);
-        Value x = read(a.source, at[0], a.source_type);
-        if (a.accumulate) {
-            Value y = read(a.destination, at[1], a.destination_type);
-            if (x.is_whole && y.is_whole) x.whole += y.whole;
-            else x = Value{(x.is_whole ? (double)x.whole : x.real) + (y.is_whole ? (double)y.whole : y.real), 0, false};
-        }
-        write(a.destination, at[1], a.destination_type, x);
+        Value x = read_any(a.source, at[0], a.source_type);
+        if (a.accumulate) x = add(x, read_any(a.destination, at[1], a.destination_type));
+        write_any(a.destination, at[1], a.destination_type, x);
     }
 }
 
@@ -64,7 +33,7 @@ KERNEL(fill_strided, FillArguments, 256, 4) {
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += (i64)gridDim.x * blockDim.x) {
         i64 at[2];
         a.walk.offsets(i, at);
-        write(a.destination, at[1], a.type, Value{a.value, 0, false});
+        write_any(a.destination, at[1], a.type, Value{a.value, 0, false});
     }
 }
 

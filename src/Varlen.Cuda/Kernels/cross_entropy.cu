@@ -25,13 +25,26 @@ __device__ __forceinline__ float exp_below(float x, float max) {
     return d < kNegligible ? 0.0f : exp2_fast(d * kLog2E);
 }
 
+// What a thread reads of a row at a time: 16 bytes, or one element where rows begin anywhere.
+struct Single {
+    static constexpr int N = 1;
+    ELEMENT x;
+    __device__ __forceinline__ float operator[](int) const { return to_float(x); }
+    __device__ __forceinline__ void set(const float (&y)[1]) { x = from_float<ELEMENT>(y[0]); }
+};
+
+__device__ __forceinline__ void read(Columns<ELEMENT>& x, const ELEMENT* p) { x = load_columns<true>(p, 1); }
+__device__ __forceinline__ void read(Single& x, const ELEMENT* p) { x.x = *p; }
+__device__ __forceinline__ void write(ELEMENT* p, const Columns<ELEMENT>& x) { store_columns<true>(p, 1, x); }
+__device__ __forceinline__ void write(ELEMENT* p, const Single& x) { *p = x.x; }
+
 // A thread's largest value and its sum of e^(x - largest), over what it has seen. NaN counts in the sum only.
 struct Running {
     float max, sum;
-    template <int N> __device__ __forceinline__ void add(const Vec<ELEMENT, N>& x) {
-        float most = to_float(x[0]);
+    template <class Piece> __device__ __forceinline__ void add(const Piece& x) {
+        float most = x[0];
 #pragma unroll
-        for (int i = 1; i < N; i++) most = fmaxf(most, to_float(x[i]));
+        for (int i = 1; i < Piece::N; i++) most = fmaxf(most, x[i]);
         if (most > max) {
             // The sum is still zero when the maximum is -infinity, whose own exponential would be NaN.
             if (sum != 0) sum *= exp2_fast((max - most) * kLog2E);
@@ -39,34 +52,39 @@ struct Running {
         }
         float base = max == -kInfinity ? 0.0f : max;
 #pragma unroll
-        for (int i = 0; i < N; i++) sum += exp2_fast((to_float(x[i]) - base) * kLog2E);
+        for (int i = 0; i < Piece::N; i++) sum += exp2_fast((x[i] - base) * kLog2E);
     }
 };
 
-template <int N> __device__ __forceinline__ void cross_entropy(const CrossEntropyArguments& a, float* scratch, Vec<ELEMENT, N>* kept) {
-    i64 row = blockIdx.x, target = target_of(a.targets, a.wide_targets, row), start = row * a.classes;
-    int vectors = a.classes / N, threads = blockDim.x, thread = threadIdx.x;
+template <class Piece> __device__ __forceinline__ void cross_entropy(const CrossEntropyArguments& a, float* scratch, Piece* kept) {
+    constexpr int N = Piece::N;
+    i64 row = blockIdx.x, target = target_of(a.targets, a.wide_targets, row);
+    const ELEMENT* logits = a.logits + row * a.classes;
+    ELEMENT* gradient = a.gradient + row * a.classes;
+    int pieces = a.classes / N, threads = blockDim.x, thread = threadIdx.x;
+    float y[N];
     if (target == a.ignore_index) {
         if (thread == 0) a.losses[row] = 0;
-        Vec<ELEMENT, N> zero;
+        if (!a.gradient) return;
+        Piece zero;
 #pragma unroll
-        for (int i = 0; i < N; i++) zero[i] = from_float<ELEMENT>(0);
-        if (a.gradient)
-            for (int v = thread; v < vectors; v += threads) store(a.gradient + start + (i64)v * N, zero);
+        for (int i = 0; i < N; i++) y[i] = 0;
+        zero.set(y);
+        for (int at = thread; at < pieces; at += threads) write(gradient + (i64)at * N, zero);
         return;
     }
     // A target that is no class gives NaN: the host checks those that it sees.
     bool is_class = target >= 0 && target < a.classes;
-    float chosen = is_class ? to_float(a.logits[start + target]) : bits_to_float(0x7FC00000);
+    float chosen = is_class ? to_float(logits[target]) : bits_to_float(0x7FC00000);
     Running running = {-kInfinity, 0};
-    for (int first = thread; first < vectors; first += kUnroll * threads) {
-        Vec<ELEMENT, N> x[kUnroll];
+    for (int first = thread; first < pieces; first += kUnroll * threads) {
+        Piece x[kUnroll];
 #pragma unroll
         for (int u = 0; u < kUnroll; u++)
-            if (first + u * threads < vectors) x[u] = load<N>(a.logits + start + (i64)(first + u * threads) * N);
+            if (first + u * threads < pieces) read(x[u], logits + (i64)(first + u * threads) * N);
 #pragma unroll
         for (int u = 0; u < kUnroll; u++) {
-            if (first + u * threads >= vectors) continue;
+            if (first + u * threads >= pieces) continue;
             if (a.keeps) kept[first + u * threads] = x[u];
             running.add(x[u]);
         }
@@ -83,21 +101,26 @@ template <int N> __device__ __forceinline__ void cross_entropy(const CrossEntrop
     }
     if (!a.gradient) return;
     float factor = 1 / sum;
-    for (int first = thread; first < vectors; first += kUnroll * threads) {
-        Vec<ELEMENT, N> x[kUnroll];
-#pragma unroll
-        for (int u = 0; u < kUnroll; u++)
-            if (first + u * threads < vectors) x[u] = a.keeps ? kept[first + u * threads] : load<N>(a.logits + start + (i64)(first + u * threads) * N);
+    int target_piece = is_class ? (int)target / N : -1, place = is_class ? (int)target % N : -1;
+    for (int first = thread; first < pieces; first += kUnroll * threads) {
+        Piece x[kUnroll];
 #pragma unroll
         for (int u = 0; u < kUnroll; u++) {
-            int v = first + u * threads;
-            if (v >= vectors) continue;
+            if (first + u * threads >= pieces) continue;
+            if (a.keeps) x[u] = kept[first + u * threads];
+            else read(x[u], logits + (i64)(first + u * threads) * N);
+        }
+#pragma unroll
+        for (int u = 0; u < kUnroll; u++) {
+            int at = first + u * threads, here = at == target_piece ? place : -1;
+            if (at >= pieces) continue;
 #pragma unroll
             for (int i = 0; i < N; i++) {
-                float y = exp_below(to_float(x[u][i]), max) * factor;
-                x[u][i] = from_float<ELEMENT>((i64)v * N + i == target ? y - 1 : y);
+                y[i] = exp_below(x[u][i], max) * factor;
+                if (i == here) y[i] -= 1;
             }
-            store(a.gradient + start + (i64)v * N, x[u]);
+            x[u].set(y);
+            write(gradient + (i64)at * N, x[u]);
         }
     }
 }
@@ -105,8 +128,8 @@ template <int N> __device__ __forceinline__ void cross_entropy(const CrossEntrop
 KERNEL(cross_entropy_rows, CrossEntropyArguments, 512, 2) {
     DYNAMIC_SHARED(kept);
     __shared__ float scratch[32];
-    if (a.is_vector) cross_entropy<kVector<ELEMENT>>(a, scratch, (Vec<ELEMENT, kVector<ELEMENT>>*)kept);
-    else cross_entropy<1>(a, scratch, (Vec<ELEMENT, 1>*)kept);
+    if (a.is_vector) cross_entropy(a, scratch, (Columns<ELEMENT>*)kept);
+    else cross_entropy(a, scratch, (Single*)kept);
 }
 
 struct CrossEntropyBackwardArguments {
@@ -134,10 +157,10 @@ template <bool ALIGNED> __device__ __forceinline__ void differentiate(const Cros
 #pragma unroll
             for (int i = 0; i < N; i++) y[i] = 0;
         } else {
-            Vec<ELEMENT, N> x = load_columns<ALIGNED, N>(a.logits + start + column, left);
+            Columns<ELEMENT> x = load_columns<ALIGNED>(a.logits + start + column, left);
 #pragma unroll
             for (int i = 0; i < N; i++) {
-                y[i] = exp_below(to_float(x[i]), max) * (reciprocal * factor);
+                y[i] = exp_below(x[i], max) * (reciprocal * factor);
                 if (column + i == target) y[i] -= factor;
             }
         }

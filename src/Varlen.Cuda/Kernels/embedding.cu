@@ -3,7 +3,7 @@
 #include "rows.cuh"
 
 constexpr int N = kVector<ELEMENT>;
-typedef Vec<ELEMENT, N> Columns;
+typedef Columns<ELEMENT> Piece;
 
 struct EmbeddingArguments {
     const ELEMENT *table, *position_table;  // the second one null: only the first
@@ -24,18 +24,22 @@ template <bool ALIGNED> __device__ __forceinline__ void embed(const EmbeddingArg
     ELEMENT* output = a.output + token * a.features;
     for (int column = lane_id() * N; column < a.features; column += 32 * N) {
         int left = a.features - column;
-        Columns x;
+        float sum[N];
+        Piece x;
         if (!is_inside) {
-            for (int i = 0; i < N; i++) x[i] = from_float<ELEMENT>(bits_to_float(0x7FC00000));
-        } else {
-            x = load_columns<ALIGNED, N>(a.table + id * a.features + column, left);
-            if (a.position_table) {
-                Columns y = load_columns<ALIGNED, N>(a.position_table + position * a.features + column, left);
 #pragma unroll
-                for (int i = 0; i < N; i++) x[i] = from_float<ELEMENT>(to_float(x[i]) + to_float(y[i]));
+            for (int i = 0; i < N; i++) sum[i] = bits_to_float(0x7FC00000);
+            x.set(sum);
+        } else {
+            x = load_columns<ALIGNED>(a.table + id * a.features + column, left);
+            if (a.position_table) {
+                Piece y = load_columns<ALIGNED>(a.position_table + position * a.features + column, left);
+#pragma unroll
+                for (int i = 0; i < N; i++) sum[i] = x[i] + y[i];
+                x.set(sum);
             }
         }
-        store_columns<ALIGNED, N>(output + column, left, x);
+        store_columns<ALIGNED>(output + column, left, x);
     }
 }
 
@@ -94,6 +98,7 @@ KERNEL(embedding_sort, SortArguments, 1024, 1) {
         // From counts to places: digit by digit, within a digit warp by warp.
         i32 count = 0, up_to = 0;
         if (threadIdx.x < kDigits) {
+#pragma unroll 4
             for (int w = 0; w < kSortWarps; w++) {
                 i32 here = places[w][threadIdx.x];
                 places[w][threadIdx.x] = count;
@@ -111,6 +116,7 @@ KERNEL(embedding_sort, SortArguments, 1024, 1) {
         if (threadIdx.x < kDigits) {
             i32 before = up_to - count;
             for (int w = 0; w < warp; w++) before += totals[w];
+#pragma unroll 4
             for (int w = 0; w < kSortWarps; w++) places[w][threadIdx.x] += before;
         }
         block_sync();
@@ -166,15 +172,15 @@ constexpr int kRun = 64;
 template <bool ALIGNED> __device__ __forceinline__ void add_rows(const EmbeddingBackwardArguments& a, int from, int to, int column, float (&sum)[N]) {
     int left = a.features - column;
     for (int first = from; first < to; first += kAhead) {
-        Columns x[kAhead];
+        Piece x[kAhead];
 #pragma unroll
         for (int u = 0; u < kAhead; u++)
-            if (first + u < to) x[u] = load_columns<ALIGNED, N>(a.output_gradient + (i64)a.tokens[first + u] * a.features + column, left);
+            if (first + u < to) x[u] = load_columns<ALIGNED>(a.output_gradient + (i64)a.tokens[first + u] * a.features + column, left);
 #pragma unroll
         for (int u = 0; u < kAhead; u++) {
             if (first + u >= to) continue;
 #pragma unroll
-            for (int i = 0; i < N; i++) sum[i] += to_float(x[u][i]);
+            for (int i = 0; i < N; i++) sum[i] += x[u][i];
         }
     }
 }

@@ -4,7 +4,10 @@
 #include "rows.cuh"
 
 constexpr int N = kVector<ELEMENT>, kPieces = 4;
-typedef Vec<ELEMENT, N> Columns;
+typedef Columns<ELEMENT> Piece;
+
+// Sums over the threads that share a row: a warp, or a whole block.
+template <bool WIDE> __device__ __forceinline__ float row_sum(float x, float* scratch) { return WIDE ? block_sum(x, scratch) : warp_sum(x); }
 
 struct NormForwardArguments {
     const ELEMENT *input, *addend, *weight, *bias;
@@ -17,32 +20,33 @@ struct NormForwardArguments {
 };
 
 // x (+ addend, rounded and kept) of one thread's columns.
-template <bool ALIGNED> __device__ __forceinline__ Columns read_sum(const NormForwardArguments& a, i64 at, int left) {
-    Columns x = load_columns<ALIGNED, N>(a.input + at, left);
+template <bool ALIGNED> __device__ __forceinline__ Piece read_sum(const NormForwardArguments& a, i64 at, int left) {
+    Piece x = load_columns<ALIGNED>(a.input + at, left);
     if (a.addend) {
-        Columns y = load_columns<ALIGNED, N>(a.addend + at, left);
+        Piece y = load_columns<ALIGNED>(a.addend + at, left);
+        float sum[N];
 #pragma unroll
-        for (int i = 0; i < N; i++) x[i] = from_float<ELEMENT>(to_float(x[i]) + to_float(y[i]));
+        for (int i = 0; i < N; i++) sum[i] = x[i] + y[i];
+        x.set(sum);
     }
     return x;
 }
 
-template <bool ALIGNED> __device__ __forceinline__ void write_normed(const NormForwardArguments& a, i64 row, int column, const Columns& x, float mean, float rstd) {
+template <bool ALIGNED> __device__ __forceinline__ void write_normed(const NormForwardArguments& a, i64 row, int column, const Piece& x, float mean, float rstd) {
     int left = a.features - column;
-    Columns y;
-    if (!ALIGNED || left > 0) {
-        Columns w, b;
-        if (a.weight) w = load_columns<ALIGNED, N>(a.weight + column, left);
-        if (a.bias) b = load_columns<ALIGNED, N>(a.bias + column, left);
+    if (ALIGNED && left <= 0) return;
+    Piece y, w, b;
+    if (a.weight) w = load_columns<ALIGNED>(a.weight + column, left);
+    if (a.bias) b = load_columns<ALIGNED>(a.bias + column, left);
+    float values[N];
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            float value = (to_float(x[i]) - mean) * rstd;
-            if (a.weight) value *= to_float(w[i]);
-            if (a.bias) value += to_float(b[i]);
-            y[i] = from_float<ELEMENT>(value);
-        }
+    for (int i = 0; i < N; i++) {
+        values[i] = (x[i] - mean) * rstd;
+        if (a.weight) values[i] *= w[i];
+        if (a.bias) values[i] += b[i];
     }
-    store_columns<ALIGNED, N>(a.output + row * a.features + column, left, y);
+    y.set(values);
+    store_columns<ALIGNED>(a.output + row * a.features + column, left, y);
 }
 
 template <bool WIDE, bool ALIGNED> __device__ __forceinline__ void normalise(const NormForwardArguments& a, float* scratch) {
@@ -50,7 +54,7 @@ template <bool WIDE, bool ALIGNED> __device__ __forceinline__ void normalise(con
     i64 row = WIDE ? blockIdx.x : (i64)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= a.rows) return;
     i64 start = row * a.features;
-    Columns x[kPieces];
+    Piece x[kPieces];
 #pragma unroll
     for (int v = 0; v < kPieces; v++) {
         int column = (v * threads + thread) * N;
@@ -62,7 +66,7 @@ template <bool WIDE, bool ALIGNED> __device__ __forceinline__ void normalise(con
 #pragma unroll
         for (int v = 0; v < kPieces; v++)
 #pragma unroll
-            for (int i = 0; i < N; i++) sum += to_float(x[v][i]);
+            for (int i = 0; i < N; i++) sum += x[v][i];
         mean = row_sum<WIDE>(sum, scratch) / a.features;
     }
     float squares = 0;
@@ -71,7 +75,7 @@ template <bool WIDE, bool ALIGNED> __device__ __forceinline__ void normalise(con
         int left = a.features - (v * threads + thread) * N;
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            float d = to_float(x[v][i]) - mean;
+            float d = x[v][i] - mean;
             if (exists<ALIGNED>(i, left)) squares += d * d;
         }
     }
@@ -83,19 +87,19 @@ template <bool WIDE, bool ALIGNED> __device__ __forceinline__ void normalise(con
 #pragma unroll
     for (int v = 0; v < kPieces; v++) {
         int column = (v * threads + thread) * N;
-        if (a.sum) store_columns<ALIGNED, N>(a.sum + start + column, a.features - column, x[v]);
+        if (a.sum) store_columns<ALIGNED>(a.sum + start + column, a.features - column, x[v]);
         write_normed<ALIGNED>(a, row, column, x[v], mean, rstd);
     }
 }
 
 // Features up to 32 * kPieces * N: a warp for each row.
-KERNEL(norm_forward, NormForwardArguments, 256, 4) {
+KERNEL(norm_forward, NormForwardArguments, 256, 3) {
     if (a.aligned) normalise<false, true>(a, nullptr);
     else normalise<false, false>(a, nullptr);
 }
 
-// Up to 1024 * kPieces * N: a block for each row.
-KERNEL(norm_forward_wide, NormForwardArguments, 1024, 1) {
+// Up to 512 * kPieces * N: a block for each row.
+KERNEL(norm_forward_wide, NormForwardArguments, 512, 1) {
     __shared__ float scratch[32];
     if (a.aligned) normalise<true, true>(a, scratch);
     else normalise<true, false>(a, scratch);
@@ -109,16 +113,18 @@ KERNEL(norm_forward_long, NormForwardArguments, 1024, 1) {
     float mean = 0, sum = 0, squares = 0;
     for (i64 c = (i64)threadIdx.x * N; c < a.features; c += (i64)blockDim.x * N) {
         int column = (int)c, left = a.features - column;
-        Columns x = read_sum<false>(a, start + column, left);
-        if (a.sum) store_columns<false, N>(a.sum + start + column, left, x);
-        for (int i = 0; i < N; i++) sum += to_float(x[i]);
+        Piece x = read_sum<false>(a, start + column, left);
+        if (a.sum) store_columns<false>(a.sum + start + column, left, x);
+#pragma unroll
+        for (int i = 0; i < N; i++) sum += x[i];
     }
     if (a.mean) mean = block_sum(sum, scratch) / a.features;
     for (i64 c = (i64)threadIdx.x * N; c < a.features; c += (i64)blockDim.x * N) {
         int column = (int)c, left = a.features - column;
-        Columns x = load_columns<false, N>(from + column, left);
+        Piece x = load_columns<false>(from + column, left);
+#pragma unroll
         for (int i = 0; i < N; i++) {
-            float d = to_float(x[i]) - mean;
+            float d = x[i] - mean;
             if (i < left) squares += d * d;
         }
     }
@@ -128,7 +134,7 @@ KERNEL(norm_forward_long, NormForwardArguments, 1024, 1) {
         a.rstd[row] = rstd;
     }
     for (i64 c = (i64)threadIdx.x * N; c < a.features; c += (i64)blockDim.x * N)
-        write_normed<false>(a, row, (int)c, load_columns<false, N>(from + c, a.features - (int)c), mean, rstd);
+        write_normed<false>(a, row, (int)c, load_columns<false>(from + c, a.features - (int)c), mean, rstd);
 }
 
 // --- backward ---
@@ -138,7 +144,7 @@ struct NormBackwardArguments {
     const float *mean, *rstd;
     float* partials;  // [blocks, 2, features]: of the weight and of the bias; null when neither is wanted
     i64 rows, rows_per_block;
-    i32 features, aligned;
+    i32 features, aligned, row_threads, padding;
     Target first, second;
 };
 
@@ -146,124 +152,139 @@ __device__ __forceinline__ bool wants_rows(const NormBackwardArguments& a) { ret
 
 // dx = rstd * (g - mean(g) - n * mean(g * n)) + passed, with g = dy * w and n the normalised x.
 template <bool ALIGNED> __device__ __forceinline__ void write_gradient(
-    const NormBackwardArguments& a, i64 at, int left, const Columns& dy, const Columns& x, const Columns& w, const Columns& passed, float mean, float rstd, float mean_g, float mean_gn) {
+    const NormBackwardArguments& a, i64 at, int left, const Piece& dy, const Piece& x, const Piece& w, const Piece& passed, float mean, float rstd, float mean_g, float mean_gn) {
     if (ALIGNED && left <= 0) return;
     float dx[N];
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        float g = to_float(dy[i]), n = (to_float(x[i]) - mean) * rstd;
-        if (a.weight) g *= to_float(w[i]);
+        float g = dy[i], n = (x[i] - mean) * rstd;
+        if (a.weight) g *= w[i];
         dx[i] = rstd * (g - mean_g - n * mean_gn);
-        if (a.sum_gradient) dx[i] += to_float(passed[i]);
+        if (a.sum_gradient) dx[i] += passed[i];
     }
     if (a.first.data) write_columns<ALIGNED, ELEMENT>(a.first, at, left, dx);
     if (a.second.data) write_columns<ALIGNED, ELEMENT>(a.second, at, left, dx);
 }
 
-// A block owns consecutive rows. Each row's gradients are read once, and its share of the parameters' gradients stays in registers: V * N
-// columns of a warp that takes every so-many-th row, or of a thread of a block that takes them all.
-template <bool WIDE, bool ALIGNED, int V> __device__ __forceinline__ void differentiate(const NormBackwardArguments& a, float* scratch, float (&dw)[V][N], float (&db)[V][N]) {
-    int threads = WIDE ? blockDim.x : 32, thread = WIDE ? threadIdx.x : lane_id();
-    i64 first = blockIdx.x * a.rows_per_block, end = min_of(first + a.rows_per_block, a.rows);
-    Columns w[V];
-#pragma unroll
-    for (int v = 0; v < V; v++) {
-        int column = (v * threads + thread) * N;
-        if (a.weight) w[v] = load_columns<ALIGNED, N>(a.weight + column, a.features - column);
-#pragma unroll
-        for (int i = 0; i < N; i++) dw[v][i] = db[v][i] = 0;
+// A block owns consecutive rows, which its groups of threads take in turn; a thread has eight columns of them. Each row is read once, and its share
+// of the parameters' gradients stays in registers.
+constexpr int kOwned = 8, kOwnedPieces = kOwned / N, kSharedThreads = 192;
+
+// Sums of two numbers over a group. "scratch" is used by turns, so one barrier is enough.
+__device__ __forceinline__ void group_sum(float& x, float& y, int threads, int group, float (&scratch)[32][2]) {
+    x = warp_sum(x);
+    y = warp_sum(y);
+    if (threads == 32) return;
+    int warp = threadIdx.x / 32, first = group * threads / 32;
+    if (lane_id() == 0) {
+        scratch[warp][0] = x;
+        scratch[warp][1] = y;
     }
-    for (i64 row = WIDE ? first : first + threadIdx.x / 32; row < end; row += WIDE ? 1 : blockDim.x / 32) {
-        i64 start = row * a.features;
-        Columns dy[V], x[V], passed[V];
+    named_sync(1 + group, threads);
+    x = scratch[first][0];
+    y = scratch[first][1];
+    for (int w = first + 1; w < first + threads / 32; w++) {
+        x += scratch[w][0];
+        y += scratch[w][1];
+    }
+}
+
+template <bool ALIGNED> __device__ __forceinline__ void differentiate(const NormBackwardArguments& a, float (&scratch)[2][32][2], float (&sums)[2][kOwned * kSharedThreads]) {
+    int threads = a.row_threads, group = threadIdx.x / threads, thread = threadIdx.x - group * threads, groups = blockDim.x / threads, turn = 0;
+    i64 first = blockIdx.x * a.rows_per_block, end = min_of(first + a.rows_per_block, a.rows);
+    Piece w[kOwnedPieces] = {};
+    float dw[kOwned], db[kOwned];
 #pragma unroll
-        for (int v = 0; v < V; v++) {
-            int column = (v * threads + thread) * N, left = a.features - column;
-            dy[v] = load_columns<ALIGNED, N>(a.output_gradient + start + column, left);
-            x[v] = load_columns<ALIGNED, N>(a.input + start + column, left);
-            if (a.sum_gradient) passed[v] = load_columns<ALIGNED, N>(a.sum_gradient + start + column, left);
+    for (int i = 0; i < kOwned; i++) dw[i] = db[i] = 0;
+    if (a.weight) {
+#pragma unroll
+        for (int v = 0; v < kOwnedPieces; v++) {
+            int column = (v * threads + thread) * N;
+            w[v] = load_columns<ALIGNED>(a.weight + column, a.features - column);
         }
-        float mean = a.mean ? a.mean[row] : 0, rstd = a.rstd[row], sum_g = 0, sum_gn = 0;
+    }
+    for (i64 row = first + group; row < end; row += groups) {
+        i64 start = row * a.features;
+        Piece dy[kOwnedPieces], x[kOwnedPieces], passed[kOwnedPieces];
 #pragma unroll
-        for (int v = 0; v < V; v++)
+        for (int v = 0; v < kOwnedPieces; v++) {
+            int column = (v * threads + thread) * N, left = a.features - column;
+            dy[v] = load_columns<ALIGNED>(a.output_gradient + start + column, left);
+            x[v] = load_columns<ALIGNED>(a.input + start + column, left);
+            if (a.sum_gradient) passed[v] = load_columns<ALIGNED>(a.sum_gradient + start + column, left);
+        }
+        float mean = a.mean ? a.mean[row] : 0, rstd = a.rstd[row], mean_g = 0, mean_gn = 0;
+#pragma unroll
+        for (int v = 0; v < kOwnedPieces; v++) {
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 // Beyond the row's end dy is zero, and so is all that is added.
-                float y = to_float(dy[v][i]), n = (to_float(x[v][i]) - mean) * rstd, g = a.weight ? y * to_float(w[v][i]) : y;
-                sum_g += g;
-                sum_gn += g * n;
-                dw[v][i] += y * n;
-                db[v][i] += y;
+                float y = dy[v][i], n = (x[v][i] - mean) * rstd, g = a.weight ? y * w[v][i] : y;
+                mean_g += g;
+                mean_gn += g * n;
+                dw[v * N + i] += y * n;
+                db[v * N + i] += y;
             }
+            dy[v].forget();
+            x[v].forget();
+            w[v].forget();
+        }
         if (!wants_rows(a)) continue;
-        float mean_g = a.mean ? row_sum<WIDE>(sum_g, scratch) / a.features : 0, mean_gn = row_sum<WIDE>(sum_gn, scratch) / a.features;
+        group_sum(mean_g, mean_gn, threads, group, scratch[turn]);
+        turn ^= 1;
+        mean_g = a.mean ? mean_g / a.features : 0;
+        mean_gn /= a.features;
 #pragma unroll
-        for (int v = 0; v < V; v++) {
+        for (int v = 0; v < kOwnedPieces; v++) {
             int column = (v * threads + thread) * N;
             write_gradient<ALIGNED>(a, start + column, a.features - column, dy[v], x[v], w[v], passed[v], mean, rstd, mean_g, mean_gn);
         }
     }
-}
-
-constexpr int kBackwardThreads = 384;
-
-template <bool ALIGNED> __device__ __forceinline__ void differentiate_narrow(const NormBackwardArguments& a, float (&sums)[2][32 * kPieces * N]) {
-    float dw[kPieces][N], db[kPieces][N];
-    differentiate<false, ALIGNED, kPieces>(a, nullptr, dw, db);
     if (!a.partials) return;
-    // The warps' sums, added in order. Neighbouring lanes lie side by side, whatever columns they hold.
-    int lane = lane_id(), warp = threadIdx.x / 32;
-    for (int turn = 0; turn < kBackwardThreads / 32; turn++) {
-        if (warp == turn) {
+    // The groups' sums, added in order; the last one has the total.
+    for (int g = 0; g < groups - 1; g++) {
 #pragma unroll
-            for (int v = 0; v < kPieces; v++)
+        for (int i = 0; i < kOwned; i++) {
+            int at = i * threads + thread;
+            if (group == g) {
+                sums[0][at] = dw[i];
+                sums[1][at] = db[i];
+            }
+        }
+        block_sync();
 #pragma unroll
-                for (int i = 0; i < N; i++) {
-                    int at = (v * N + i) * 32 + lane;
-                    sums[0][at] = turn == 0 ? dw[v][i] : sums[0][at] + dw[v][i];
-                    sums[1][at] = turn == 0 ? db[v][i] : sums[1][at] + db[v][i];
-                }
+        for (int i = 0; i < kOwned; i++) {
+            int at = i * threads + thread;
+            if (group == g + 1) {
+                dw[i] += sums[0][at];
+                db[i] += sums[1][at];
+            }
         }
         block_sync();
     }
+    if (group != groups - 1) return;
     float* partials = a.partials + (i64)blockIdx.x * 2 * a.features;
-    for (int column = threadIdx.x; column < a.features; column += kBackwardThreads) {
-        int at = (column / (32 * N) * N + column % N) * 32 + column / N % 32;
-        partials[column] = sums[0][at];
-        partials[a.features + column] = sums[1][at];
+#pragma unroll
+    for (int i = 0; i < kOwned; i++) {
+        int column = (i / N * threads + thread) * N + i % N;
+        if (column >= a.features) continue;
+        partials[column] = dw[i];
+        partials[a.features + column] = db[i];
     }
 }
 
-// Features up to 32 * kPieces * N.
-KERNEL(norm_backward, NormBackwardArguments, 384, 1) {
-    __shared__ float sums[2][32 * kPieces * N];
-    if (a.aligned) differentiate_narrow<true>(a, sums);
-    else differentiate_narrow<false>(a, sums);
+// Features up to 384 * kOwned; groups of more than kSharedThreads threads are alone in their block.
+KERNEL(norm_backward, NormBackwardArguments, 384, 2) {
+    __shared__ float scratch[2][32][2], sums[2][kOwned * kSharedThreads];
+    if (a.aligned) differentiate<true>(a, scratch, sums);
+    else differentiate<false>(a, scratch, sums);
 }
 
-constexpr int kWidePieces = 8 / N;
-
-template <bool ALIGNED> __device__ __forceinline__ void differentiate_wide(const NormBackwardArguments& a, float* scratch) {
-    float dw[kWidePieces][N], db[kWidePieces][N];
-    differentiate<true, ALIGNED, kWidePieces>(a, scratch, dw, db);
-    if (!a.partials) return;
-    float* partials = a.partials + (i64)blockIdx.x * 2 * a.features;
-#pragma unroll
-    for (int v = 0; v < kWidePieces; v++)
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            int column = (v * blockDim.x + threadIdx.x) * N + i;
-            if (column >= a.features) continue;
-            partials[column] = dw[v][i];
-            partials[a.features + column] = db[v][i];
-        }
-}
-
-// Up to 8192.
+// Up to 1024 * kOwned.
 KERNEL(norm_backward_wide, NormBackwardArguments, 1024, 1) {
-    __shared__ float scratch[32];
-    if (a.aligned) differentiate_wide<true>(a, scratch);
-    else differentiate_wide<false>(a, scratch);
+    __shared__ float scratch[2][32][2], sums[2][kOwned * kSharedThreads];
+    if (a.aligned) differentiate<true>(a, scratch, sums);
+    else differentiate<false>(a, scratch, sums);
 }
 
 // Any number of features, in two kernels. The parameters' part comes first, because rows may be written over the gradients they are read from:
@@ -287,23 +308,24 @@ KERNEL(norm_rows_long, NormBackwardArguments, 1024, 1) {
     __shared__ float scratch[32];
     i64 row = blockIdx.x, start = row * a.features;
     float mean = a.mean ? a.mean[row] : 0, rstd = a.rstd[row], sum_g = 0, sum_gn = 0;
-    Columns w, passed;
+    Piece w, passed;
     for (i64 c = (i64)threadIdx.x * N; c < a.features; c += (i64)blockDim.x * N) {
         int left = a.features - (int)c;
-        Columns dy = load_columns<false, N>(a.output_gradient + start + c, left), x = load_columns<false, N>(a.input + start + c, left);
-        if (a.weight) w = load_columns<false, N>(a.weight + c, left);
+        Piece dy = load_columns<false>(a.output_gradient + start + c, left), x = load_columns<false>(a.input + start + c, left);
+        if (a.weight) w = load_columns<false>(a.weight + c, left);
+#pragma unroll
         for (int i = 0; i < N; i++) {
-            float g = a.weight ? to_float(dy[i]) * to_float(w[i]) : to_float(dy[i]);
+            float g = a.weight ? dy[i] * w[i] : dy[i];
             sum_g += g;
-            sum_gn += g * ((to_float(x[i]) - mean) * rstd);
+            sum_gn += g * ((x[i] - mean) * rstd);
         }
     }
     float mean_g = a.mean ? block_sum(sum_g, scratch) / a.features : 0, mean_gn = block_sum(sum_gn, scratch) / a.features;
     for (i64 c = (i64)threadIdx.x * N; c < a.features; c += (i64)blockDim.x * N) {
         int left = a.features - (int)c;
-        Columns dy = load_columns<false, N>(a.output_gradient + start + c, left), x = load_columns<false, N>(a.input + start + c, left);
-        if (a.weight) w = load_columns<false, N>(a.weight + c, left);
-        if (a.sum_gradient) passed = load_columns<false, N>(a.sum_gradient + start + c, left);
+        Piece dy = load_columns<false>(a.output_gradient + start + c, left), x = load_columns<false>(a.input + start + c, left);
+        if (a.weight) w = load_columns<false>(a.weight + c, left);
+        if (a.sum_gradient) passed = load_columns<false>(a.sum_gradient + start + c, left);
         write_gradient<false>(a, start + c, left, dy, x, w, passed, mean, rstd, mean_g, mean_gn);
     }
 }

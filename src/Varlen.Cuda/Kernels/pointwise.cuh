@@ -26,43 +26,70 @@ struct PointwiseArguments {
     i32 columns;            // places of a row
     Divider row_vectors;    // vectors of a row
     u32 vectors;            // in all
+    i32 is_even, padding;   // rows are whole vectors, and every input that is read has a value for each place of a row
     StridedWalk<5> walk;
 };
 
 // The walk comes down to rows: at most two dimensions, whose inner one has stride 1 (inputs also 0), and all rows aligned.
+struct RowPlace {
+    i64 row;
+    int column;
+    __device__ __forceinline__ RowPlace(const PointwiseArguments& a, u32 vector, int length) {
+        u32 r = a.walk.rank > 1 ? a.row_vectors.divide(vector) : 0;
+        row = r;
+        column = (int)(vector - r * a.row_vectors.divisor) * length;
+    }
+    // Where operand n of the walk has its row.
+    __device__ __forceinline__ i64 start(const PointwiseArguments& a, int n) const { return a.walk.rank > 1 ? row * a.walk.strides[n][0] : 0; }
+};
+
+template <class Op> __device__ __forceinline__ void pointwise_finish(const PointwiseArguments& a, const RowPlace& place, const Raw (&raw)[Op::kInputs], int left, bool whole) {
+    typedef ELEMENT T;
+    constexpr int N = kVector<T>;
+    float x[Op::kInputs][N], y[Op::kOutputs][N];
+#pragma unroll
+    for (int n = 0; n < Op::kInputs; n++) unpack<T>(raw[n], x[n]);
+    Op::template run<N>(a, x, y);
+#pragma unroll
+    for (int n = 0; n < Op::kOutputs; n++)
+        if (a.outputs[n].data) store_part<T>(a.outputs[n], place.start(a, 3 + n) + place.column, y[n], left, whole);
+}
+
 template <class Op> __device__ __forceinline__ void pointwise_rows(const PointwiseArguments& a) {
     typedef ELEMENT T;
     constexpr int N = kVector<T>, U = kPointwiseUnroll;
-    Raw raw[Op::kInputs][U];
-    i64 row[U];
-    int column[U], left[U];
-    u32 first = blockIdx.x * (kPointwiseThreads * U) + threadIdx.x;
+    u32 block = blockIdx.x * (kPointwiseThreads * U), first = block + threadIdx.x;
+    if (a.is_even && block + kPointwiseThreads * U <= a.vectors) {
+        // Nothing but whole vectors: loads without a branch between them.
+        Raw raw[U][Op::kInputs];
 #pragma unroll
+        for (int u = 0; u < U; u++) {
+            RowPlace place(a, first + u * kPointwiseThreads, N);
+#pragma unroll
+            for (int n = 0; n < Op::kInputs; n++) {
+                raw[u][n] = Raw{};
+                if (a.inputs[n]) raw[u][n] = load<4>((const u32*)((const T*)a.inputs[n] + place.start(a, n) + place.column));
+            }
+        }
+#pragma unroll
+        for (int u = 0; u < U; u++) pointwise_finish<Op>(a, RowPlace(a, first + u * kPointwiseThreads, N), raw[u], N, true);
+        return;
+    }
+#pragma unroll 1
     for (int u = 0; u < U; u++) {
-        u32 v = first + u * kPointwiseThreads, r = a.walk.rank > 1 ? a.row_vectors.divide(v) : 0;
-        row[u] = r;
-        column[u] = (int)(v - r * a.row_vectors.divisor) * N;
-        left[u] = v < a.vectors ? a.columns - column[u] : 0;
-        if (left[u] == 0) continue;
+        u32 v = first + u * kPointwiseThreads;
+        if (v >= a.vectors) break;
+        RowPlace place(a, v, N);
+        int left = a.columns - place.column;
+        Raw raw[Op::kInputs];
 #pragma unroll
         for (int n = 0; n < Op::kInputs; n++) {
-            const T* p = (const T*)a.inputs[n] + (a.walk.rank > 1 ? row[u] * a.walk.strides[n][0] : 0);
-            if (a.inputs[n] == nullptr) raw[n][u] = Raw{};
-            else if ((a.steps >> n & 1) == 0) raw[n][u] = splat(*p);
-            else raw[n][u] = load_part(p + column[u], left[u], left[u] >= N);
+            const T* p = (const T*)a.inputs[n] + place.start(a, n);
+            if (a.inputs[n] == nullptr) raw[n] = Raw{};
+            else if ((a.steps >> n & 1) == 0) raw[n] = splat(*p);
+            else raw[n] = load_part(p + place.column, left, left >= N);
         }
-    }
-#pragma unroll
-    for (int u = 0; u < U; u++) {
-        if (left[u] == 0) continue;
-        float x[Op::kInputs][N], y[Op::kOutputs][N];
-#pragma unroll
-        for (int n = 0; n < Op::kInputs; n++) unpack<T>(raw[n][u], x[n]);
-        Op::template run<N>(a, x, y);
-#pragma unroll
-        for (int n = 0; n < Op::kOutputs; n++)
-            if (a.outputs[n].data)
-                store_part<T>(a.outputs[n], (a.walk.rank > 1 ? row[u] * a.walk.strides[3 + n][0] : 0) + column[u], y[n], left[u], left[u] >= N);
+        pointwise_finish<Op>(a, place, raw, left, left >= N);
     }
 }
 

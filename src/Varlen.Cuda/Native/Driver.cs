@@ -44,6 +44,8 @@ internal static unsafe partial class Driver
     [LibraryImport(Library, EntryPoint = "cuModuleGetFunction", StringMarshalling = StringMarshalling.Utf8)] public static partial CudaResult ModuleGetFunction(out nint function, nint module, string name);
     [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")] public static partial CudaResult FunctionSetAttribute(nint function, FunctionAttribute attribute, int value);
     [LibraryImport(Library, EntryPoint = "cuFuncGetAttribute")] public static partial CudaResult FunctionGetAttribute(out int value, FunctionAttribute attribute, nint function);
+    // Since CUDA 12.4.
+    [LibraryImport(Library, EntryPoint = "cuFuncGetParamInfo")] public static partial CudaResult FunctionGetParameterInfo(nint function, nuint index, out nuint offset, out nuint bytes);
     [LibraryImport(Library, EntryPoint = "cuLaunchKernel")] public static partial CudaResult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
     [LibraryImport(Library, EntryPoint = "cuTensorMapEncodeTiled")] public static partial CudaResult TensorMapEncodeTiled(

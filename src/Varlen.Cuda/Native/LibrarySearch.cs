@@ -47,7 +47,7 @@ internal sealed class LibrarySearch
             }
             catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
             {
-                attempts.Add($"{candidate}: {FirstLine(e.Message)}");
+                attempts.Add($"{candidate}: {LastLine(e.Message)}");
             }
         }
         foreach (string folder in named)
@@ -120,5 +120,5 @@ internal sealed class LibrarySearch
 
     private static string[] Split(string? paths) => (paths ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
-    private static string FirstLine(string message) => message.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) is [.., var last] ? last : message;
+    private static string LastLine(string message) => message.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) is [.., var last] ? last : message;
 }

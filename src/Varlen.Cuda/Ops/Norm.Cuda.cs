@@ -7,7 +7,8 @@ namespace Varlen.Backends.Cuda;
 
 internal sealed unsafe partial class CudaBackend : INormKernels
 {
-    private const int NormBackwardThreads = 384, WideBackwardFeatures = 8192;
+    // Of the backward kernels: columns of a thread, the most threads that share a row, and the most of the block of several rows.
+    private const int OwnedColumns = 8, MostRowThreads = 1024, GroupedThreads = 384;
 
     private static readonly KernelFamily
         NormForwardKernel = new("norm.cu", "norm_forward", KernelOption.FloatingPoint("ELEMENT")), NormForwardWideKernel = new("norm.cu", "norm_forward_wide", KernelOption.FloatingPoint("ELEMENT")), NormForwardLongKernel = new("norm.cu", "norm_forward_long", KernelOption.FloatingPoint("ELEMENT")),
@@ -32,7 +33,7 @@ internal sealed unsafe partial class CudaBackend : INormKernels
             Rows = rows, Features = features, Epsilon = (float)epsilon, Aligned = HasAlignedRows(features, width, input, addend, weight, bias, sum, output) ? 1 : 0,
         };
         if (features <= warp) Launch(NormForwardKernel.With(input.DType), (rows + 7) / 8, 256, in arguments);
-        else if (features <= 32 * warp) Launch(NormForwardWideKernel.With(input.DType), rows, 32 * ((features + warp - 1) / warp), in arguments);
+        else if (features <= 16 * warp) Launch(NormForwardWideKernel.With(input.DType), rows, 32 * ((features + warp - 1) / warp), in arguments);
         else Launch(NormForwardLongKernel.With(input.DType), rows, 1024, in arguments);
     }
 
@@ -42,7 +43,7 @@ internal sealed unsafe partial class CudaBackend : INormKernels
     {
         RequireComputeType("Norm", input);
         long rows = rstd.Count;
-        int features = input.Shape[-1], width = VectorWidth(input), warp = WarpFeatures(input);
+        int features = input.Shape[-1], width = VectorWidth(input);
         bool sums = weightGradient.IsWanted || biasGradient.IsWanted, wantsRows = inputGradient.IsWanted || addendGradient.IsWanted;
         if (features == 0) return;
         if (rows == 0)
@@ -50,17 +51,18 @@ internal sealed unsafe partial class CudaBackend : INormKernels
             AddPartialPairs(0, 0, features, weightGradient, biasGradient);
             return;
         }
-        // Blocks that are on the device at a time: one of 384 threads for each multiprocessor, or as many wide ones as its registers hold.
-        int wideThreads = 32 * ((features + 255) / 256), perMultiprocessor = features <= warp ? 1 : Math.Max(1, 1024 / wideThreads);
-        bool isLong = features > WideBackwardFeatures;
-        int blocks = RowChunks(rows, leastRows: 16, isLong ? 4 : perMultiprocessor);
+        bool isLong = features > MostRowThreads * OwnedColumns;
+        int rowThreads = isLong ? MostRowThreads : (features + 32 * OwnedColumns - 1) / (32 * OwnedColumns) * 32, groups = Math.Max(1, GroupedThreads / rowThreads);
+        // As many blocks as are on the device at a time.
+        bool isWide = rowThreads > GroupedThreads;
+        int blocks = RowChunks(rows, leastRows: 16, isLong ? 4 : isWide ? 1 : Math.Max(2, 2 * GroupedThreads / (groups * rowThreads)));
         long rowsPerBlock = (rows + blocks - 1) / blocks;
         blocks = (int)((rows + rowsPerBlock - 1) / rowsPerBlock);
         using Tensor? partials = sums ? Tensor.AllocateUntracked([blocks, 2, features], DType.Float32, Device) : null;
         var arguments = new NormBackwardArguments
         {
             OutputGradient = outputGradient.Pointer, SumGradient = PointerOf(sumGradient), Input = input.Pointer, Weight = PointerOf(weight), Mean = PointerOf(mean), Rstd = rstd.Pointer, Partials = PointerOf(partials),
-            Rows = rows, RowsPerBlock = rowsPerBlock, Features = features,
+            Rows = rows, RowsPerBlock = rowsPerBlock, Features = features, RowThreads = rowThreads,
             Aligned = HasAlignedRows(features, width, outputGradient, sumGradient, input, weight, inputGradient.Tensor, addendGradient.Tensor) ? 1 : 0,
             First = TargetArgument.From(inputGradient), Second = TargetArgument.From(addendGradient),
         };
@@ -69,8 +71,7 @@ internal sealed unsafe partial class CudaBackend : INormKernels
             if (sums) Launch(NormParametersLongKernel.With(input.DType), blocks * ((features + 255L) / 256), 256, in arguments);
             if (wantsRows) Launch(NormRowsLongKernel.With(input.DType), rows, 1024, in arguments);
         }
-        else if (features <= warp) Launch(NormBackwardKernel.With(input.DType), blocks, NormBackwardThreads, in arguments);
-        else Launch(NormBackwardWideKernel.With(input.DType), blocks, wideThreads, in arguments);
+        else Launch((isWide ? NormBackwardWideKernel : NormBackwardKernel).With(input.DType), blocks, groups * rowThreads, in arguments);
         if (sums) AddPartialPairs(partials!.Pointer, blocks, features, weightGradient, biasGradient);
     }
 
@@ -106,7 +107,7 @@ internal sealed unsafe partial class CudaBackend : INormKernels
     {
         public nint OutputGradient, SumGradient, Input, Weight, Mean, Rstd, Partials;
         public long Rows, RowsPerBlock;
-        public int Features, Aligned;
+        public int Features, Aligned, RowThreads, Padding;
         public TargetArgument First, Second;
     }
 }

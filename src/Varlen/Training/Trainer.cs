@@ -23,6 +23,7 @@ public sealed class Trainer : IDisposable
     private readonly PackedBatch[] _batches;
     private readonly StepState _state;
     private readonly Queue<StartedStep> _started = new();
+    private StartedStep? _newest;
     private long _completed;
 
     /// <summary>Prepares training; nothing is trained yet.</summary>
@@ -89,15 +90,20 @@ public sealed class Trainer : IDisposable
             step.Outcome = _state.StartRead();
         }
         foreach (PackedBatch batch in _batches) batch.Dispose();
-        _started.Enqueue(step);
+        _started.Enqueue(_newest = step);
     }
 
     /// <summary>Waits for the oldest step that was begun, and counts it.</summary>
     /// <exception cref="TrainingDivergedException">The loss or a gradient was not finite for the third time in a row; nothing begun is left.</exception>
     internal TrainingStep Complete()
     {
-        TrainingStep step = _started.Dequeue().Complete(_completed);
-        _completed = Stopwatch.GetTimestamp();
+        StartedStep oldest = _started.Dequeue();
+        StepState.Values outcome = oldest.Wait();
+        long from = Math.Max(oldest.Start, _completed), time = Stopwatch.GetTimestamp() - from;
+        // Steps that the device has finished meanwhile share the time: none of them took none.
+        if (_started.Count > 0 && _newest!.IsReady) time /= _started.Count + 1;
+        _completed = from + time;
+        TrainingStep step = oldest.ToStep(outcome, time);
         if (step.Outcome != StepOutcome.NotFinite)
         {
             NotFiniteInARow = 0;

@@ -28,6 +28,7 @@ public sealed class InfoTests
         Assert.Equal(bits, info.GetProperty("vector_bits").GetInt32());
         JsonElement[] devices = [.. info.GetProperty("devices").EnumerateArray()];
         Assert.True(devices[0].GetProperty("available").GetBoolean());
+        Assert.Equal(["driver", "compiler", "kernels", "libraries"], info.GetProperty("cuda").EnumerateObject().Select(property => property.Name));
         Assert.All(devices, device => Assert.NotEqual(device.GetProperty("available").GetBoolean(), device.GetProperty("reason").ValueKind == JsonValueKind.String));
     }
 }

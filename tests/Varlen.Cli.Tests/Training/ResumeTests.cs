@@ -15,7 +15,7 @@ public sealed class ResumeTests(StraightRun straight) : IClassFixture<StraightRu
         CliResult stopped = _workspace.Train("stopped", [.. StraightRun.Plan, "--stop-after", "13", "--json"]);
         Assert.True(stopped.ExitCode == 0, stopped.Error);
         Assert.Equal(("stopped", 13), (stopped.Json().GetProperty("status").GetString(), stopped.Json().GetProperty("steps").GetInt32()));
-        Cli.Run("generate", _workspace["stopped"]).AssertFails(66, "the run has no trained model yet", "varlen train --resume");
+        Cli.Run("generate", _workspace["stopped"]).AssertEnds(66, "the run has no trained model yet", "varlen train --resume");
         CliResult resumed = _workspace.Resume("stopped", "--json");
         Assert.True(resumed.ExitCode == 0, resumed.Error);
         Assert.Equal(straight.Outcome, _workspace.Outcome("stopped"));
@@ -58,7 +58,7 @@ public sealed class ResumeTests(StraightRun straight) : IClassFixture<StraightRu
         string[] plan = ["--steps", Endless, "--evaluate-every", Endless, "--save-every", Endless];
         using var process = new LiveProcess([.. _workspace.Arguments(run, plan), "--json"]);
         process.WaitFor("1 ");
-        foreach (CliResult second in (CliResult[])[_workspace.Resume(run), _workspace.Train(run, plan)]) second.AssertFails(75, "the run folder is in use", $"process {process.Id} ");
+        foreach (CliResult second in (CliResult[])[_workspace.Resume(run), _workspace.Train(run, plan)]) second.AssertEnds(75, "the run folder is in use", $"process {process.Id} ");
         process.Send(signal);
         CliResult result = process.End();
         Assert.True(result.ExitCode == code, result.Error);
@@ -136,9 +136,9 @@ public sealed class ResumeTests(StraightRun straight) : IClassFixture<StraightRu
     [Fact]
     public void FoldersThatAreNoRunOrOneAlreadyAreNamed()
     {
-        Cli.Run("train", "--resume", _workspace["texts"]).AssertFails(66, "there is no run to resume", "config.json");
-        _workspace.Train("straight").AssertFails(73, "the folder holds a run already", "--resume");
-        Cli.Run("train", "--resume", straight.Folder, "--out", _workspace["x"]).AssertFails(2, "--resume and --out exclude each other");
+        Cli.Run("train", "--resume", _workspace["texts"]).AssertEnds(66, "there is no run to resume", "config.json");
+        _workspace.Train("straight").AssertEnds(73, "the folder holds a run already", "--resume");
+        Cli.Run("train", "--resume", straight.Folder, "--out", _workspace["x"]).AssertEnds(2, "--resume and --out exclude each other");
 
         Assert.Equal(0, _workspace.Train("broken", "--steps", "2").ExitCode);
         string config = _workspace["broken/config.json"], environment = _workspace["broken/environment.json"], good = File.ReadAllText(config);

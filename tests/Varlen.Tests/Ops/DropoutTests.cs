@@ -50,6 +50,56 @@ public sealed class DropoutTests
         }
     }
 
+    /// <summary>Bit for bit: what is dropped, and the rounding of what is kept.</summary>
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void CudaGivesTheBitsOfTheCpu(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        using StepState here = new(seed: 0x0123456789ABCDEF), there = new(cuda, seed: 0x0123456789ABCDEF);
+        foreach (StepState state in (StepState[])[here, there]) state.Begin(0x5_0000_0007, 0.1);
+        foreach ((int rows, int features) in (ReadOnlySpan<(int, int)>)[(0, 4), (1, 1), (3, 5), (7, 131), (20, 64), (300, 8), (2, 1048)])
+        {
+            Tensor x = Tensor.Randn([rows, features], 1, dtype), dy = Tensor.Randn([rows, features], 2, dtype);
+            long[] documents = [.. Enumerable.Range(0, rows).Select(i => unchecked((long)0xFEDCBA9876543210) + i / 3)];
+            int[] positions = [.. Enumerable.Range(0, rows).Select(i => i * 70001 % 131)];
+            foreach (bool hasKeys in (bool[])[false, true])
+            {
+                Tensor[] expected = Compute(x.Clone(), dy, here, hasKeys), actual = Compute(x.To(cuda).Clone(), dy.To(cuda), there, hasKeys);
+                for (int i = 0; i < expected.Length; i++) Numeric.AssertSameBits(expected[i], actual[i].To(Device.Cpu));
+            }
+
+            Tensor[] Compute(Tensor input, Tensor gradient, StepState state, bool hasKeys)
+            {
+                DropoutKeys keys = hasKeys ? new(Tensor.From(documents, [rows], input.Device), Tensor.From(positions, [rows], input.Device)) : default;
+                input.RequiresGrad = true;
+                Tensor y = F.Dropout(input, 0.3, state, 21, keys);
+                y.Backward(gradient);
+                Tensor once = input.Grad!.Clone();
+                F.Dropout(input * 1.0, 0.3, state, 21, keys).Backward(gradient);
+                return [y, once, input.Grad!];
+            }
+        }
+    }
+
+    [Fact]
+    public void CudaReadsStepAndSeedFromTheDevice()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        using StepState state = new(cuda, seed: 3);
+        Tensor x = Tensor.Ones([10, 40], device: cuda);
+        state.Begin(1, 0.1);
+        float[] first = F.Dropout(x, 0.3, state).ToArray<float>(), again = F.Dropout(x, 0.3, state).ToArray<float>();
+        state.Begin(2, 0.1);
+        Assert.Equal(first, again);
+        Assert.NotEqual(first, F.Dropout(x, 0.3, state).ToArray<float>());
+        Assert.Equal(F.Dropout(Tensor.Ones([1, 100], device: cuda), 0.5, state).ToArray<float>().Select(v => v == 0 ? 0 : float.NaN), F.Dropout(Tensor.Full([1, 100], double.NaN, device: cuda), 0.5, state).ToArray<float>());
+    }
+
     [Fact]
     public unsafe void BlocksOfCountersMatchSingleOnes()
     {

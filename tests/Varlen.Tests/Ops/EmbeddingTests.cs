@@ -179,4 +179,17 @@ public sealed class EmbeddingTests
         Assert.Equal(DType.Float32, layer.Weight.Grad!.DType);
         Assert.Equal([.. Enumerable.Range(0, 32).Select(i => i < 8 ? 0.5f : 0)], layer.Weight.Grad!.ToArray<float>());
     }
+
+    [Fact]
+    public void CudaGivesNaNForIdsThatTheHostDidNotSee()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor weight = Tensor.Ones([3, 2]).To(cuda);
+        weight.RequiresGrad = true;
+        Tensor y = F.Embedding(weight, Tensor.From([0, 3, -1, 2], [4]).To(cuda));
+        Assert.Equal([1, 1, float.NaN, float.NaN, float.NaN, float.NaN, 1, 1], y.ToArray<float>());
+        y.Backward(Tensor.Ones([4, 2]).To(cuda));
+        Assert.Equal([1, 1, 0, 0, 1, 1], weight.Grad!.ToArray<float>());
+    }
 }

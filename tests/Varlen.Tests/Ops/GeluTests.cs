@@ -91,19 +91,77 @@ public sealed class GeluTests
     }
 
     [Theory]
-    [InlineData(GeluForm.Exact)]
-    [InlineData(GeluForm.Tanh)]
-    public void NotANumberAndInfinity(GeluForm form)
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
     {
         using TensorScope scope = TensorScope.Begin();
-        foreach (DType dtype in (DType[])[DType.Float32, DType.Float64])
+        Device place = TestDevices.Get(device);
+        foreach (GeluForm form in Enum.GetValues<GeluForm>())
         {
-            double[] y = F.Gelu(Tensor.From([double.NaN, double.PositiveInfinity, 1e30, -1e30], [4]).To(dtype: dtype), approximate: form).ToArray<double>();
-            Assert.Equal(double.NaN, y[0]);
-            Assert.Equal(double.PositiveInfinity, y[1]);
-            Assert.Equal(1e30, y[2], 1e23);
-            Assert.Equal(0, y[3]);
+            foreach ((int rows, int features) in (ReadOnlySpan<(int, int)>)[(0, 4), (1, 1), (3, 5), (2, 67), (70, 3), (3, 0), (33, 64), (5, 1040), (300, 8)])
+            {
+                Tensor x = Tensor.Randn([rows, features], 1), b = Tensor.Randn([features], 2);
+                DeviceCheck.Run(place, dtype, t => F.Gelu(t[0], approximate: form), [x]);
+                DeviceCheck.Run(place, dtype, t => F.Gelu(t[0], t[1], form), [x, b], roundings: 3);
+                DeviceCheck.Run(place, dtype, t => F.Gelu(t[0], b.To(t[0].Device, t[0].DType), form), [x]);
+                DeviceCheck.Run(place, dtype, t => F.Gelu(x.To(dtype: dtype).To(t[0].Device, t[0].DType), t[0], form), [b], roundings: 3);
+            }
+            Tensor wide = Tensor.Randn([5, 48], 3), narrow = Tensor.Randn([24], 4);
+            DeviceCheck.Run(place, dtype, t => F.Gelu(t[0].Chunk(2)[1], t[1], form), [wide, narrow], roundings: 3);
+            DeviceCheck.Run(place, dtype, t => F.Gelu(t[0].Narrow(1, 3, 24), t[1], form), [wide, narrow], roundings: 3);
+            DeviceCheck.Run(place, dtype, t => F.Gelu(t[0].Transpose(0, 1), t[1], form), [Tensor.Randn([24, 7], 5), narrow], roundings: 3);
         }
+    }
+
+    [Theory]
+    [InlineData(GeluForm.Exact, DType.Float32)]
+    [InlineData(GeluForm.Exact, DType.BFloat16)]
+    [InlineData(GeluForm.Exact, DType.Float16)]
+    [InlineData(GeluForm.Tanh, DType.Float32)]
+    [InlineData(GeluForm.Tanh, DType.BFloat16)]
+    [InlineData(GeluForm.Tanh, DType.Float16)]
+    public void IsAccurateEverywhereOnCuda(GeluForm form, DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.From(Enumerable.Range(-2000, 4001).Select(i => i * 5e-3f).ToArray(), [4001]).To(dtype: dtype);
+        Tensor exact = x.To(dtype: DType.Float64).Clone(), onDevice = x.To(cuda).Clone();
+        exact.RequiresGrad = onDevice.RequiresGrad = true;
+        Tensor expected = F.Gelu(exact, approximate: form), actual = F.Gelu(onDevice, approximate: form);
+        expected.Backward(Tensor.Ones([4001], DType.Float64));
+        actual.Backward(Tensor.Ones([4001], dtype, cuda));
+        // Half a unit in the last place where rounding is all that may be seen, a quarter of it for the approximation; and for the slope, two terms
+        // that cancel where it crosses zero.
+        (double unit, double least) = dtype == DType.BFloat16 ? (1.0 / 256, 1e-38) : dtype == DType.Float16 ? (1.0 / 2048, 6e-8) : (4e-7, 4e-7);
+        Check(expected, actual, 0);
+        Check(exact.Grad!, onDevice.Grad!, dtype == DType.Float32 ? 2e-6 : 2e-5);
+
+        void Check(Tensor reference, Tensor result, double cancelled)
+        {
+            double[] e = reference.ToArray<double>(), a = result.ToArray<double>(), at = x.ToArray<double>();
+            for (int i = 0; i < e.Length; i++)
+                Assert.True(Math.Abs(e[i] - a[i]) <= 1.25 * unit * Math.Abs(e[i]) + least + cancelled, $"at {at[i]:R}: expected {e[i]:R}, got {a[i]:R}");
+        }
+    }
+
+    [Theory]
+    [InlineData(GeluForm.Exact, "cpu", DType.Float64)]
+    [InlineData(GeluForm.Exact, "cpu", DType.Float32)]
+    [InlineData(GeluForm.Exact, "cuda", DType.Float32)]
+    [InlineData(GeluForm.Exact, "cuda", DType.BFloat16)]
+    [InlineData(GeluForm.Tanh, "cpu", DType.Float64)]
+    [InlineData(GeluForm.Tanh, "cpu", DType.Float32)]
+    [InlineData(GeluForm.Tanh, "cuda", DType.Float32)]
+    [InlineData(GeluForm.Tanh, "cuda", DType.BFloat16)]
+    public void NotANumberAndInfinity(GeluForm form, string device, DType dtype)
+    {
+        Device place = TestDevices.Get(device);
+        using TensorScope scope = TensorScope.Begin();
+        double[] y = F.Gelu(Tensor.From([double.NaN, double.PositiveInfinity, 1e30, -1e30, double.NegativeInfinity], [5]).To(place, dtype), approximate: form).ToArray<double>();
+        Assert.Equal([double.NaN, double.PositiveInfinity], y[..2]);
+        Assert.Equal(1e30, y[2], dtype == DType.BFloat16 ? 4e27 : 1e23);
+        Assert.Equal(0, y[3]);
+        Assert.Equal(double.NaN, y[4]);
     }
 
     [Fact]

@@ -115,7 +115,8 @@ public sealed class LayerNormTests
 
     public static TheoryData<DType, int, int> CudaShapes { get; } = new(
         from dtype in (DType[])[DType.Float32, DType.BFloat16, DType.Float16]
-        from shape in ((int, int)[])[(0, 4), (1, 1), (5, 3), (37, 64), (3, 67), (21, 1024), (2, 1030), (3, 2048)] select (dtype, shape.Item1, shape.Item2));
+        from shape in ((int, int)[])[(0, 4), (1, 1), (5, 3), (37, 64), (3, 67), (21, 1024), (2, 1030), (3, 2048)]
+        select (dtype, shape.Item1, shape.Item2));
 
     [Theory]
     [MemberData(nameof(CudaShapes))]

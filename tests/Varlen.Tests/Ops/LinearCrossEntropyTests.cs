@@ -192,4 +192,14 @@ public sealed class LinearCrossEntropyTests
         double blocks = F.LinearCrossEntropy(x, w, null, targets).Item(), whole = F.CrossEntropy(F.Linear(x, w), targets, reduction: Reduction.Sum).Item();
         Assert.Equal(whole, blocks, 1e-3 * whole);
     }
+
+    [Fact]
+    public void CudaGivesNaNForTargetsThatTheHostDidNotSee()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Ones([2, 3]).To(cuda), w = Tensor.Ones([4, 3]).To(cuda);
+        Assert.True(double.IsNaN(F.LinearCrossEntropy(x, w, null, Tensor.From([1, 4], [2]).To(cuda)).Item()));
+        Assert.True(double.IsNaN(F.LinearCrossEntropy(x, w, null, Tensor.From([1L, -1], [2]).To(cuda)).Item()));
+    }
 }

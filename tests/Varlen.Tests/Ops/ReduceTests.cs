@@ -41,6 +41,59 @@ public sealed class ReduceTests
         }
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Device place = TestDevices.Get(device);
+        foreach ((int[] shape, int[] dimensions) in (ReadOnlySpan<(int[], int[])>)
+            [([], []), ([1], []), ([5], [0]), ([3, 4], [1]), ([2, 3, 4], [0, 2]), ([2, 1, 3], [1]), ([4, 0], [0]), ([0, 3], [0]), ([7, 30, 5], [0]), ([7, 30, 5], [1]), ([7, 30, 5], [0, 2]), ([300, 67], [0]), ([300, 64], [0]), ([3, 64], [1]), ([2, 20000], [1]), ([2, 17001], [])])
+        {
+            Tensor x = Tensor.Randn(new Shape(shape), 1);
+            DeviceCheck.Run(place, dtype, t => t[0].Sum(dimensions), [x]);
+            if (x.Count == 0) continue;
+            DeviceCheck.Run(place, dtype, t => t[0].Mean(dimensions, keepDimensions: true), [x]);
+            // Distinct values, so that rounding does not make other maxima.
+            Tensor distinct = Tensor.From([.. Enumerable.Range(0, (int)x.Count).Select(i => (float)(i * 37 % 251))], x.Shape);
+            DeviceCheck.Run(place, dtype, t => t[0].Max(dimensions), [distinct], roundings: 2);
+        }
+        Tensor view = Tensor.Randn([6, 5, 16], 5);
+        DeviceCheck.Run(place, dtype, t => t[0].Transpose(0, 2).Narrow(0, 2, 4).Sum([0]), [view]);
+        DeviceCheck.Run(place, dtype, t => t[0].Transpose(0, 2).Narrow(0, 2, 4).Sum([1, 2]), [view]);
+        DeviceCheck.Run(place, dtype, t => t[0].Narrow(2, 8, 8).Sum([1]), [view]);
+        DeviceCheck.Run(place, dtype, t => t[0].Narrow(2, 8, 8).Sum([2]), [view]);
+    }
+
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void EmptySumsAndNotANumberOnEveryDevice(string device)
+    {
+        Device place = TestDevices.Get(device);
+        using TensorScope scope = TensorScope.Begin();
+        Assert.Equal([0f, 0, 0], Tensor.Zeros([0, 3], device: place).Sum([0]).ToArray<float>());
+        Assert.All(Tensor.Zeros([0, 3], device: place).Mean([0]).ToArray<float>(), value => Assert.Equal(float.NaN, value));
+        foreach (int at in (int[])[0, 3, 36])
+        {
+            var values = new float[37];
+            values[at] = float.NaN;
+            Tensor x = Tensor.From(values, [37], place);
+            Assert.Equal(double.NaN, x.Max().Item());
+            Assert.Equal(double.NaN, x.View(37, 1).Max([0]).Item());
+        }
+    }
+
+    [Fact]
+    public void SumsOfMillionsStayAccurateOnCuda()
+    {
+        Device cuda = TestDevices.RealCuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Full([3_000_064], 0.1, device: cuda);
+        const double limit = 256.0 / (1 << 24);
+        Assert.Equal(1, x.Sum().Item() / (0.1f * 3_000_064.0), limit);
+        Assert.All(x.View(46_876, 64).Mean([0]).ToArray<double>(), mean => Assert.Equal(1, mean / 0.1f, limit));
+    }
+
     [Fact]
     public void ReducesStridedViews()
     {

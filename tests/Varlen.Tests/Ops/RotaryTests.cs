@@ -47,6 +47,33 @@ public sealed class RotaryTests
         Numeric.AssertClose(Tensor.From(y, x.Shape), F.Rotary(x, Tensor.From(positions, [tokens]), 500_000, turned, interleaved));
     }
 
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Device place = TestDevices.Get(device);
+        foreach (bool interleaved in (bool[])[false, true])
+        {
+            foreach ((int tokens, int heads, int dim, int turned) in (ReadOnlySpan<(int, int, int, int)>)[(0, 2, 4, 4), (1, 1, 2, 2), (3, 2, 10, 10), (2, 3, 11, 6), (2, 1, 3, 0), (9, 3, 72, 64), (70, 2, 64, 64), (2, 2, 640, 600)])
+            {
+                int[] positions = [.. Enumerable.Range(0, tokens).Select(i => i % 5 == 4 ? -7 * i : i % 5 == 3 ? 131_071 - i : i * 7 % 50)];
+                Tensor x = Tensor.Randn([tokens, heads, dim], 1), fused = Tensor.Randn([tokens, 3 * heads, dim], 2);
+                DeviceCheck.Run(place, dtype, t => F.Rotary(t[0], Tensor.From(positions, [tokens], t[0].Device), 500_000, turned, interleaved), [x]);
+                DeviceCheck.Run(place, dtype, t => F.Rotary(t[0].Narrow(1, heads, heads), Tensor.From(positions, [tokens], t[0].Device), 500_000, turned, interleaved), [fused]);
+            }
+        }
+    }
+
+    [Fact]
+    public void CudaTurnsATokenAlikeInEveryBatch()
+    {
+        Device cuda = TestDevices.Cuda();
+        using TensorScope scope = TensorScope.Begin();
+        Tensor x = Tensor.Randn([70, 3, 64], 5, device: cuda), positions = Positions(70).To(cuda);
+        Numeric.AssertSameBits(F.Rotary(x, positions).Narrow(0, 10, 50).Clone().To(Device.Cpu), F.Rotary(x.Narrow(0, 10, 50), positions.Narrow(0, 10, 50)).To(Device.Cpu));
+    }
+
     [Fact]
     public void NegativePositionsTurnBack()
     {

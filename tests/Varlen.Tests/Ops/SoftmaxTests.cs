@@ -39,20 +39,39 @@ public sealed class SoftmaxTests
         Numeric.AssertClose(Tensor.From(logarithm, x.Shape), F.LogSoftmax(x));
     }
 
-    [Fact]
-    public void LargeInputsDoNotOverflow()
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void MatchesTheReferenceOnEveryDevice(string device, DType dtype)
     {
         using TensorScope scope = TensorScope.Begin();
-        Assert.Equal([0f, 1, 0], F.Softmax(Tensor.From([-3e38f, 3e38f, 1e30f], [3])).ToArray<float>());
-        Assert.Equal([0.5f, 0.5f, 0], F.Softmax(Tensor.From([3e38f, 3e38f, float.NegativeInfinity], [3])).ToArray<float>());
-        Assert.Equal([-1000f, 0], F.LogSoftmax(Tensor.From([-500f, 500], [2])).ToArray<float>());
+        Device place = TestDevices.Get(device);
+        foreach ((int rows, int features) in (ReadOnlySpan<(int, int)>)[(0, 4), (3, 0), (1, 1), (3, 5), (2, 67), (10, 64), (3, 2056), (2, 3001)])
+        {
+            Tensor x = Tensor.Randn([rows, features], 1) * 3.0;
+            DeviceCheck.Run(place, dtype, t => F.Softmax(t[0]), [x], roundings: 2);
+            DeviceCheck.Run(place, dtype, t => F.LogSoftmax(t[0]), [x], roundings: 2);
+        }
+        DeviceCheck.Run(place, dtype, t => F.Softmax(t[0].Transpose(0, 1)), [Tensor.Randn([5, 9], 2)], roundings: 2);
     }
 
-    [Fact]
-    public void NotANumberStaysInItsRow()
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void LargeInputsDoNotOverflow(string device)
     {
+        Device place = TestDevices.Get(device);
         using TensorScope scope = TensorScope.Begin();
-        float[] y = F.Softmax(Tensor.From([float.NegativeInfinity, float.NegativeInfinity, float.NaN, 1, 0, 0], [3, 2])).ToArray<float>();
+        Assert.Equal([0f, 1, 0], F.Softmax(Tensor.From([-3e38f, 3e38f, 1e30f], [3], place)).ToArray<float>());
+        Assert.Equal([0.5f, 0.5f, 0], F.Softmax(Tensor.From([3e38f, 3e38f, float.NegativeInfinity], [3], place)).ToArray<float>());
+        Assert.Equal([-1000f, 0], F.LogSoftmax(Tensor.From([-500f, 500], [2], place)).ToArray<float>());
+    }
+
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void NotANumberStaysInItsRow(string device)
+    {
+        Device place = TestDevices.Get(device);
+        using TensorScope scope = TensorScope.Begin();
+        float[] y = F.Softmax(Tensor.From([float.NegativeInfinity, float.NegativeInfinity, float.NaN, 1, 0, 0], [3, 2], place)).ToArray<float>();
         Assert.Equal([float.NaN, float.NaN, float.NaN, float.NaN, 0.5f, 0.5f], y);
     }
 

@@ -24,47 +24,68 @@ internal struct AttentionList
 /// The tile lists of one pair of layouts, made and sent when first asked for: by every layer of a model and by both passes. A query layout
 /// keeps its lists until it is disposed.
 /// </summary>
-internal sealed class AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, IReadOnlyList<AttentionSpan> sequences) : IDisposable
+internal sealed class AttentionLists : IDisposable
 {
+    private readonly CudaBackend _backend;
+    private readonly AttentionCall _call;
+    private readonly AttentionShape _shape;
+    private readonly AttentionSpan[] _portable;
     private readonly List<Tensor> _memory = [];
     private AttentionList? _forward, _queries, _keys;
 
+    private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, bool hopper)
+    {
+        (_backend, _call, _shape) = (backend, call, shape);
+        _portable = hopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
+        if (_portable.Length < sequences.Length) Hopper = new HopperLists(backend, call, shape.Bucket, Array.FindAll(sequences, s => !HopperChoice.IsShort(s)));
+    }
+
+    /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
+    public HopperLists? Hopper { get; }
+
     /// <summary>Queries, in tiles of the forward pass.</summary>
-    public AttentionList Forward => _forward ??= Send(shape.Rows * shape.Slabs, ofKeys: false);
+    public AttentionList Forward => _forward ??= Send(_shape.Rows * _shape.Slabs, ofKeys: false);
 
     /// <summary>Queries, in tiles of the backward pass.</summary>
-    public AttentionList Queries => _queries ??= shape.Slabs == 1 ? Forward : Send(shape.Rows, ofKeys: false);
+    public AttentionList Queries => _queries ??= _shape.Slabs == 1 ? Forward : Send(_shape.Rows, ofKeys: false);
 
-    public AttentionList Keys => _keys ??= Send(shape.Rows, ofKeys: true);
+    public AttentionList Keys => _keys ??= Send(_shape.Rows, ofKeys: true);
 
     /// <summary>The lists of a call: kept by the query layout where the call's layouts say all, else made for this call.</summary>
+    /// <param name="backend">The device.</param>
+    /// <param name="call">The call.</param>
+    /// <param name="shape">Tile sizes of the portable kernels.</param>
+    /// <param name="query">The call's queries.</param>
+    /// <param name="key">The call's keys.</param>
+    /// <param name="hopper">Whether longer sequences go to the kernels of compute capability 9.0.</param>
     /// <returns>The lists, and whether the caller has to dispose them.</returns>
-    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key)
+    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, bool hopper)
     {
         if (call is { Query: { } queries, Key: { } keys, KeyStarts: null })
         {
-            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape);
-            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key))) is { } kept) return (kept, false);
+            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, hopper);
+            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), hopper)) is { } kept) return (kept, false);
         }
-        return (new AttentionLists(backend, call, shape, Spans(call, query, key)), true);
+        return (new AttentionLists(backend, call, shape, Spans(call, query, key), hopper), true);
     }
 
     public void Dispose()
     {
         // Stream-ordered: kernels that were launched before read them to the end.
         foreach (Tensor tensor in _memory) tensor.Dispose();
+        Hopper?.Dispose();
     }
 
     private AttentionList Send(int rows, bool ofKeys)
     {
-        AttentionTiles tiles = AttentionTiles.Cut(sequences, shape, rows, ofKeys, call.Options.Window, call.Options.Alignment);
+        AttentionTiles tiles = AttentionTiles.Cut(_portable, _shape, rows, ofKeys, _call.Options.Window, _call.Options.Alignment);
         AttentionTile[] array = tiles.ToArray();
         var list = new AttentionList { Whole = tiles.Whole, Pairs = tiles.Pairs, Singles = tiles.Singles };
         if (array.Length == 0) return list;
         ReadOnlySpan<long> words = MemoryMarshal.Cast<AttentionTile, long>(array);
-        Tensor memory = Tensor.AllocateUntracked([words.Length], DType.Int64, backend.Device);
+        Tensor memory = Tensor.AllocateUntracked([words.Length], DType.Int64, _backend.Device);
         _memory.Add(memory);
-        backend.CopyFromHost(MemoryMarshal.AsBytes(words), memory.Pointer);
+        _backend.CopyFromHost(MemoryMarshal.AsBytes(words), memory.Pointer);
         list.Tiles = memory.Pointer;
         return list;
     }
@@ -80,11 +101,11 @@ internal sealed class AttentionLists(CudaBackend backend, AttentionCall call, At
     }
 
     // Layouts compare by all their lengths; here the same object is meant.
-    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape)
+    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, bool Hopper)
     {
         public bool Equals(Identity? other) => other is not null && ReferenceEquals(Backend, other.Backend) && ReferenceEquals(Keys, other.Keys)
-            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape;
+            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Hopper == other.Hopper;
 
-        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape);
+        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Hopper);
     }
 }

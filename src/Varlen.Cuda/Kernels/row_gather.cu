@@ -1,0 +1,48 @@
+// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1.
+#include "any_type.cuh"
+#include "vector.cuh"
+
+struct GatherArguments {
+    const void* source;
+    void* destination;
+    const i32* indices;
+    i64 rows, features;
+    i32 source_type, destination_type;
+    i32 accumulate, unit;  // bytes that are moved at once, where no value changes
+    u64 fill;              // the bits of the value, repeated to 8 bytes
+    double fill_value;
+    Divider row_units;
+    i32 padding;
+};
+
+template <class U> __device__ __forceinline__ void move_rows(const GatherArguments& a, U fill) {
+    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_units.divisor; i += (i64)gridDim.x * 256) {
+        i64 row = i <= 0x7fffffff ? a.row_units.divide((u32)i) : i / a.row_units.divisor, column = i - row * a.row_units.divisor;
+        i32 from = a.indices[row];
+        if (from < 0) ((U*)a.destination)[i] = fill;
+        else ((U*)a.destination)[i] = ((const U*)a.source)[(i64)from * a.row_units.divisor + column];
+    }
+}
+
+// Of one type, not adding: bytes.
+KERNEL(gather_rows, GatherArguments, 256, 4) {
+    switch (a.unit) {
+        case 16: move_rows(a, Vec<u64, 2>{{a.fill, a.fill}}); break;
+        case 8: move_rows(a, a.fill); break;
+        case 4: move_rows(a, (u32)a.fill); break;
+        case 2: move_rows(a, (u16)a.fill); break;
+        default: move_rows(a, (u8)a.fill); break;
+    }
+}
+
+// Converting or adding.
+KERNEL(gather_values, GatherArguments, 256, 4) {
+    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.features; i += (i64)gridDim.x * 256) {
+        i64 row = i / a.features;
+        i32 from = a.indices[row];
+        if (from < 0 && a.accumulate) continue;
+        Value x = from < 0 ? Value{a.fill_value, 0, false} : read_any(a.source, from * a.features + i - row * a.features, a.source_type);
+        if (a.accumulate) x = add(x, read_any(a.destination, i, a.destination_type));
+        write_any(a.destination, i, a.destination_type, x);
+    }
+}

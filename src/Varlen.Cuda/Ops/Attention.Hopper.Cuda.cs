@@ -1,0 +1,91 @@
+using Varlen.Autograd;
+using Varlen.Backends.Cuda.Attention;
+using Varlen.Backends.Cuda.Compilation;
+using Varlen.Ops;
+
+namespace Varlen.Backends.Cuda;
+
+internal sealed unsafe partial class CudaBackend
+{
+    private static readonly KernelOption[] HopperElements = [new("ELEMENT", [DType.BFloat16, DType.Float16]), KernelOption.Values("HEAD_DIM", 64, 128)];
+    private static readonly KernelFamily HopperForwardKernel = new("hopper_forward.cu", "hopper_forward", [.. HopperElements, KernelOption.Values("GROUPS", 1, 2, 3)]),
+        HopperPrepareKernel = new("hopper_backward.cu", "hopper_backward_prepare", HopperElements),
+        HopperBackwardKernel = new("hopper_backward.cu", "hopper_backward", HopperElements),
+        HopperFinishKernel = new("hopper_backward.cu", "hopper_backward_finish", HopperElements);
+
+    /// <summary>Whether a call's longer sequences go to the kernels of compute capability 9.0; else why not.</summary>
+    private bool TakesHopper(AttentionCall call, Tensor query, Tensor key, Tensor value, out string? whyNot)
+    {
+        whyNot = Info.ComputeCapability.Major != 9 ? $"compute capability {Info.ComputeCapability}"
+            : query.DType == DType.Float32 ? "single precision"
+            : query.Shape[-1] is not (64 or 128) ? $"head dim {query.Shape[-1]}"
+            : call.IsDense ? "dense operands"
+            : AttentionProblem.HasFeatures(call) ? "score features"
+            : !(AttentionOperand.IsAligned(query) && AttentionOperand.IsAligned(key) && AttentionOperand.IsAligned(value)) ? "rows that are not 16-byte aligned"
+            : null;
+        return whyNot is null;
+    }
+
+    private void HopperForward(HopperLists lists, AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor output, Tensor lse)
+    {
+        int dim = query.Shape[2], queryRows = RaggedMap.Rows(lists.LongestQuery), keyRows = RaggedMap.Rows(lists.LongestKey);
+        var arguments = new HopperForwardArguments
+        {
+            Query = RaggedMap.Of(this, query, queryRows, 64), Key = RaggedMap.Of(this, key, keyRows, HopperLists.Keys), Value = RaggedMap.Of(this, value, keyRows, HopperLists.Keys),
+            Output = RaggedMap.Of(this, output, queryRows, 64), Lse = lse.Pointer, LseStride = lse.Strides[0], Heads = query.Shape[1], Group = query.Shape[1] / key.Shape[1],
+            Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale,
+        };
+        foreach ((int groups, nint tiles, int count) in lists.Forward)
+        {
+            if (count == 0) continue;
+            arguments.Tiles = tiles;
+            int stages = dim == 64 && groups > 1 ? 4 : 2, bytes = 2 * dim * ((64 * groups) + (2 * stages * HopperLists.Keys));
+            Launch(HopperForwardKernel.With(query.DType, dim, groups), (long)count * query.Shape[1], 128 * (groups + (groups > 1 ? 1 : 0)), in arguments, bytes);
+        }
+    }
+
+    private void HopperBackward(HopperLists lists, AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor output, Tensor lse,
+        Tensor outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient)
+    {
+        (nint tiles, int count, nint sequences, nint blockSequence, int blocks) = lists.Backward;
+        int dim = query.Shape[2], heads = query.Shape[1], rows = HopperChoice.BackwardQueries(dim), padded = blocks * rows;
+        int queryRows = RaggedMap.Rows(lists.LongestQuery), keyRows = RaggedMap.Rows(lists.LongestKey);
+        using Tensor rowLse = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device), rowDelta = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device);
+        using Tensor workspace = Tensor.AllocateUntracked([heads, padded, dim], DType.Float32, Device);
+        var prepare = new HopperPrepareArguments
+        {
+            Output = output.Pointer, OutputGradient = outputGradient.Pointer, Lse = lse.Pointer, LseGradient = lseGradient?.Pointer ?? 0, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, Workspace = workspace.Pointer,
+            Sequences = sequences, BlockSequence = blockSequence, OutputToken = output.Strides[0], OutputHead = output.Strides[1], GradientToken = outputGradient.Strides[0], GradientHead = outputGradient.Strides[1],
+            LseStride = lse.Strides[0], LseGradientStride = lseGradient?.Strides[0] ?? 0, PaddedRows = padded, Heads = heads, Blocks = blocks,
+        };
+        if (blocks > 0) Launch(HopperPrepareKernel.With(query.DType, dim), (long)blocks * heads, 256, in prepare);
+        if (count > 0)
+        {
+            var arguments = new HopperBackwardArguments
+            {
+                Query = RaggedMap.Of(this, query, queryRows, rows), Key = RaggedMap.Of(this, key, keyRows, HopperLists.Keys), Value = RaggedMap.Of(this, value, keyRows, HopperLists.Keys),
+                OutputGradient = RaggedMap.Of(this, outputGradient, queryRows, rows), Tiles = tiles, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, QueryGradient = workspace.Pointer,
+                KeyGradient = new HopperRows(keyGradient), ValueGradient = new HopperRows(valueGradient), PaddedRows = padded, KeyHeads = key.Shape[1], Group = heads / key.Shape[1],
+                Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale,
+            };
+            // Keys and values, two stages of queries and gradients, two of scores, the queries' part of both warpgroups, two numbers a query and stage.
+            int bytes = (2 * HopperLists.Keys * dim * 2) + (4 * rows * dim * 2) + (2 * rows * HopperLists.Keys * 2) + (2 * 64 * 64 * 4) + (4 * rows * 4);
+            Launch(HopperBackwardKernel.With(query.DType, dim), (long)count * key.Shape[1], 384, in arguments, bytes);
+        }
+        if (blocks == 0 || !queryGradient.IsWanted) return;
+        var finish = new HopperFinishArguments
+        {
+            Workspace = workspace.Pointer, QueryGradient = new HopperRows(queryGradient), Sequences = sequences, BlockSequence = blockSequence, PaddedRows = padded, Heads = heads, Scale = (float)call.Scale,
+        };
+        Launch(HopperFinishKernel.With(query.DType, dim), (long)blocks * heads, 256, in finish);
+    }
+
+    /// <summary>Whether gradients can be written as the kernels of compute capability 9.0 write them, and need not be deterministic.</summary>
+    private bool TakesHopperGradients(AttentionCall call, Tensor query, Tensor? outputGradient, params ReadOnlySpan<GradientTarget> targets)
+    {
+        if (outputGradient is null || Deterministic || call.Options.Deterministic || !AttentionOperand.IsAligned(outputGradient)) return false;
+        foreach (GradientTarget target in targets)
+            if (target.Tensor is { } tensor && !((tensor.DType == query.DType || tensor.DType == DType.Float32) && AttentionOperand.IsAligned(tensor))) return false;
+        return true;
+    }
+}

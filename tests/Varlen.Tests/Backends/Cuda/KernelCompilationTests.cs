@@ -1,0 +1,59 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Text.RegularExpressions;
+using Varlen.Backends.Cuda.Compilation;
+using Xunit;
+
+namespace Varlen.Tests.Backends.Cuda;
+
+/// <summary>Compiles every specialisation of every kernel to PTX, so that none lands uncompiled, on machines without a GPU too.</summary>
+public sealed partial class KernelCompilationTests
+{
+    // Kernels that walk over strides of any rank index arrays, which lie in local memory, and are not meant to be fast.
+    private static readonly string[] MayUseLocalMemory = ["copy.cu"];
+
+    [Fact]
+    public void EverySpecialisationCompiles()
+    {
+        string? script = Script();
+        Assert.SkipWhen(script is null || OperatingSystem.IsWindows(), "the sources are not here");
+        Assert.SkipUnless(Environment.GetEnvironmentVariable("PATH")!.Split(':').Any(folder => File.Exists(Path.Combine(folder, "clang-19"))), "clang-19 is not on the PATH");
+        // Entries of one source with equal options are one module.
+        IGrouping<(string Source, string Defines), KernelKey>[] modules = [.. KernelSources.Families().SelectMany(family => family.All()).GroupBy(key => (key.Family.Source, string.Join(' ', key.Defines())))];
+        Assert.NotEmpty(modules);
+        using var folder = new TemporaryFolder();
+        var failures = new ConcurrentQueue<string>();
+        Parallel.For(0, modules.Length, new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount }, i =>
+        {
+            (string source, string defines) = modules[i].Key;
+            string ptx = folder[$"{i}.ptx"], name = $"{source} {defines}";
+            string[] options = [.. defines.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(define => $"-D{define}")];
+            var start = new ProcessStartInfo(script!, [Path.Combine(Path.GetDirectoryName(script)!, "../../src/Varlen.Cuda/Kernels", source), .. options]) { RedirectStandardError = true };
+            start.Environment["OUT"] = ptx;
+            using Process process = Process.Start(start)!;
+            string error = process.StandardError.ReadToEnd();
+            process.WaitForExit();
+            if (process.ExitCode != 0)
+            {
+                failures.Enqueue($"{name}: {error}");
+                return;
+            }
+            string text = File.ReadAllText(ptx);
+            foreach (string entry in modules[i].Select(key => key.Family.Entry).Distinct())
+                if (!text.Contains($".entry {entry}(", StringComparison.Ordinal)) failures.Enqueue($"{name}: there is no kernel {entry}");
+            if (!MayUseLocalMemory.Contains(source) && LocalMemory().IsMatch(text)) failures.Enqueue($"{name}: an array lies in local memory");
+        });
+        Assert.True(failures.IsEmpty, $"{failures.Count} failures in {modules.Length} modules: {string.Join('\n', failures.Order())}");
+        TestContext.Current.SendDiagnosticMessage("{0} modules compiled", modules.Length);
+    }
+
+    private static string? Script()
+    {
+        for (string? folder = AppContext.BaseDirectory; folder is not null; folder = Path.GetDirectoryName(folder))
+            if (Path.Combine(folder, "tests", "Varlen.Cuda.Kernels", "compile") is var script && File.Exists(script)) return script;
+        return null;
+    }
+
+    [GeneratedRegex(@"\.local\s+\.align")]
+    private static partial Regex LocalMemory();
+}
