@@ -48,8 +48,8 @@ internal sealed class OpsCases : IDisposable
         Both("silu", () => F.Silu(_x));
         Pass("swiglu", 3, () => F.SwiGlu(_x, _y));
         Both("softmax", () => F.Softmax(_x));
-        Pass("cross_entropy", 1, () => F.CrossEntropy(_x, ids));
-        Backward("cross_entropy", 2, () => F.CrossEntropy(_x, ids), null);
+        Pass("cross_entropy", 1, () => F.CrossEntropy(_x, ids, reduction: Reduction.Sum));
+        Backward("cross_entropy", 2, () => F.CrossEntropy(_x, ids, reduction: Reduction.Sum), null);
         Pass("embedding", 2, () => F.Embedding(_x, rows));
 
         _parameter = new Parameter(Tensor.Randn([tokens, features], seed: 4, DType.Float32, device));

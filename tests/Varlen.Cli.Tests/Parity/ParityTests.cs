@@ -29,6 +29,14 @@ public sealed class ParityTests : IDisposable
         Cli.Run("bench", "parity", _folder.File("nowhere")).AssertEnds(66, "there is no reference", "nowhere");
     }
 
+    [Fact]
+    public void TheEmulatedGpuTrainsAsTheCpuDoes()
+    {
+        WriteReference();
+        CliResult result = Cli.RunEmulated(new Dictionary<string, string>(), "bench", "parity", _folder.Path, "--device", "cuda", "--precision", "fp32", "--json");
+        Assert.True(result.ExitCode == 0, $"{result.Error}\n{result.Output}");
+    }
+
     public void Dispose() => _folder.Dispose();
 
     // What reference.py writes, from this library's own CPU.

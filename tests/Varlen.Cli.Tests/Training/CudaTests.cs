@@ -1,0 +1,47 @@
+using Varlen.Cli.Tests.AttentionFiles;
+using Xunit;
+
+namespace Varlen.Cli.Tests.Training;
+
+/// <summary>The commands on the emulated GPU.</summary>
+public sealed class CudaTests : IDisposable
+{
+    private readonly Workspace _workspace = new();
+
+    [Fact]
+    public void TrainsEvaluatesAndGeneratesAndTheCpuGoesOn()
+    {
+        CliResult trained = Run(_workspace.Arguments("run", "--steps", "6", "--stop-after", "3", "--evaluate-every", "6", "--save-every", "3", "--device", "cuda", "--deterministic", "--json"));
+        Assert.True(trained.ExitCode == 0, trained.Error);
+        Assert.Contains("cuda:0, Varlen emulator, deterministic", trained.Error, StringComparison.Ordinal);
+        string config = File.ReadAllText(_workspace["run/config.json"]);
+        Assert.Contains("\"precision\": \"BFloat16\"", config, StringComparison.Ordinal);
+        Assert.Contains("\"deterministic\": true", config, StringComparison.Ordinal);
+        CliResult resumed = Cli.RunIn(_workspace.Path, "train", "--resume", _workspace["run"], "--device", "cpu", "--json");
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        Assert.Equal(6, resumed.Json().GetProperty("steps").GetInt32());
+
+        string[] evaluate = ["evaluate", _workspace["run"], _workspace["texts"], "--json", "--device"];
+        double cuda = Run([.. evaluate, "cuda"]).Json().GetProperty("loss").GetDouble(), cpu = Cli.RunIn(_workspace.Path, [.. evaluate, "cpu"]).Json().GetProperty("loss").GetDouble();
+        Assert.Equal(cpu, cuda, 0.01);
+        Assert.Equal(4, Run("generate", _workspace["run"], "--max-tokens", "4", "--device", "auto", "--seed", "3", "--json").Json().GetProperty("tokens").GetInt32());
+    }
+
+    [Fact]
+    public void FilesOfDoublesAndMissingDevicesAreRefused()
+    {
+        using var folder = new TemporaryFolder();
+        AttentionFile.Random([3, 2], [3, 2], 2, 1, 8).Write(folder);
+        string[] attention = ["attention", folder.File("in.safetensors"), folder.File("out.safetensors")];
+        Run([.. attention, "--device", "cuda"]).AssertEnds(2, "", "double precision", "--device cpu");
+        Run([.. attention, "--device", "auto", "--dtype", "float64"]).AssertEnds(2, "--dtype float64 does not go with --device cuda:0");
+        Run([.. attention, "--device", "cuda:77"]).AssertEnds(69, "device cuda:77 is not available", "there is no device cuda:77");
+        CliResult computed = Run([.. attention, "--device", "cuda", "--dtype", "float32", "--causal", "--json"]);
+        Assert.True(computed.ExitCode == 0, computed.Error);
+        Assert.Equal("cuda:0", computed.Json().GetProperty("device").GetString());
+    }
+
+    public void Dispose() => _workspace.Dispose();
+
+    private static CliResult Run(params string[] args) => Cli.RunEmulated(new Dictionary<string, string>(), args);
+}
