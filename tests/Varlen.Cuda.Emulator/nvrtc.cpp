@@ -130,7 +130,7 @@ std::string with_header(const std::string& library) {
 
 nvrtcResult compile(Program& p, const std::vector<std::string>& defines) {
     std::vector<std::string> words = {compiler()};
-    std::stringstream flags(getenv("VARLEN_EMULATOR_FLAGS") ? getenv("VARLEN_EMULATOR_FLAGS") : "-O2 -fno-unroll-loops");
+    std::stringstream flags(getenv("VARLEN_EMULATOR_FLAGS") ? getenv("VARLEN_EMULATOR_FLAGS") : "-O2 -fno-unroll-loops -fno-slp-vectorize");
     for (std::string flag; flags >> flag;) words.push_back(flag);
     for (const char* word : {"-march=native", "-std=c++20", "-x", "c++", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off",
                              "-fno-strict-aliasing", "-fno-stack-protector", "-fstack-clash-protection", "-fno-math-errno", "-w", "-D__CUDA_ARCH__=900", "-DVARLEN_EMULATOR=1", "-I."})

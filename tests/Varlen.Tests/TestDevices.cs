@@ -13,6 +13,8 @@ internal static class TestDevices
     // VARLEN_REQUIRE_CUDA=1 makes a missing device a failure, where the tests are run for the device's sake.
     private static readonly bool IsCudaRequired = Environment.GetEnvironmentVariable("VARLEN_REQUIRE_CUDA") == "1";
 
+    private static bool s_isPrepared;
+
     /// <summary>Rows for <c>[MemberData]</c>: "cpu" and "cuda".</summary>
     public static TheoryData<string> All { get; } = new(Names);
 
@@ -29,7 +31,15 @@ internal static class TestDevices
         if (name == "cpu") return Device.Cpu;
         Assert.False(IsCudaRequired && Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
         Assert.SkipWhen(Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
+        if (!s_isPrepared && IsCudaRequired && !IsEmulated) Prepare();
         return Device.Cuda();
+    }
+
+    // All kernels at once on all processors, where one after the other would take minutes.
+    private static void Prepare()
+    {
+        s_isPrepared = true;
+        ((Varlen.Backends.Cuda.CudaBackend)Device.Cuda().Backend).Kernels.Prepare(Varlen.Backends.Cuda.Compilation.KernelSources.Families().SelectMany(family => family.All()));
     }
 
     /// <summary>The CUDA device; skips the test when there is none.</summary>

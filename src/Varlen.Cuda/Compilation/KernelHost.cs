@@ -21,9 +21,21 @@ internal sealed unsafe class KernelHost(CudaDeviceInfo device, KernelCache cache
 {
     private readonly ConcurrentDictionary<KernelKey, Kernel> _kernels = new();
     private readonly ConcurrentDictionary<string, Lazy<nint>> _modules = new();
+    private bool _jitters;
 
     /// <summary>Told of compilations: how many are done, and how many there are.</summary>
     public static Action<int, int>? Progress { get; set; }
+
+    /// <summary>Whether kernels are built to sleep at random, which brings races to light. For tests.</summary>
+    public bool Jitters
+    {
+        get => _jitters;
+        set
+        {
+            _jitters = value;
+            _kernels.Clear();
+        }
+    }
 
     /// <summary>The kernel, made ready if need be. The device's context must be current.</summary>
     public Kernel Get(KernelKey key) => _kernels.TryGetValue(key, out Kernel? kernel) ? kernel : _kernels.GetOrAdd(key, Load);
@@ -43,7 +55,7 @@ internal sealed unsafe class KernelHost(CudaDeviceInfo device, KernelCache cache
 
     private Kernel Load(KernelKey key)
     {
-        string[] defines = [.. key.Defines()];
+        string[] defines = Jitters ? [.. key.Defines(), "JITTER=1"] : [.. key.Defines()];
         nint module = _modules.GetOrAdd(Name(key.Family.Source, defines), _ => new Lazy<nint>(() => LoadModule(key.Family.Source, defines))).Value;
         CudaResult result = Driver.ModuleGetFunction(out nint function, module, key.Family.Entry);
         return result == CudaResult.Success ? new Kernel(key.ToString(), function, ArgumentBytes(function)) : throw CudaException.Of(result, $"finding {key.Family.Entry} in {key.Family.Source}");

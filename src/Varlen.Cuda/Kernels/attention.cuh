@@ -6,10 +6,6 @@
 #pragma once
 #include "kernel.cuh"
 
-#ifndef JITTER
-#define JITTER 0  // 1: warps sleep at random between steps, to find races
-#endif
-
 constexpr bool kFeatures = FEATURES != 0;  // softcap, slopes, dropout, dense masks
 constexpr float kLog2E = 1.44269504088896340736f;
 #define kInfinity bits_to_float(0x7F800000u)
@@ -80,9 +76,9 @@ template <class T, int D> struct Shape {
     // Slabs of a warp in a long forward tile: with two, what is read of keys and values from shared memory serves twice the products.
     // Above 128 features two do not fit the registers.
     static constexpr int kSlabs = !kSingle && D <= 128 ? 2 : 1;
-    // Queries that a step of a key tile multiplies, and those of them whose scores are alive at once.
+    // Queries that a step of a key tile multiplies, and those of them whose scores are alive at once: 16, for the sums fill the registers.
     static constexpr int kQueries = kSingle ? (D <= 128 ? 32 : 16) : (D <= 128 ? 64 : 32);
-    static constexpr int kChunk = kSingle ? 16 : (D <= 64 ? 32 : 16);
+    static constexpr int kChunk = 16;
     static constexpr int kChunks = D * (int)sizeof(T) / 16;  // 16-byte vectors of a row
 };
 
@@ -161,10 +157,4 @@ template <class T> __device__ __forceinline__ T* row_of(const Operand& x, const 
 }
 __device__ __forceinline__ float* row_of(const Statistic& x, const Tile& tile, i64 token, int head) {
     return x.data + tile.batch * x.batch + token * x.token + head * x.head;
-}
-
-__device__ __forceinline__ void jitter(int step) {
-#if JITTER
-    sleep_ns(philox(threadIdx.x / 32, step, blockIdx.x, 0, 7, 11).x & 1023);
-#endif
 }

@@ -91,18 +91,17 @@ __device__ __forceinline__ void add_keys(const AttentionBackwardArguments& a, co
     }
     score<false, kKeys, true>(p, scores, x[0], slopes, row, first, at.tile.queries, at.tile.keys);
     if constexpr (Edge) hide<kKeys>(x[0], keys_of(p, at.tile, row + lane_id() / 4), keys_of(p, at.tile, row + lane_id() / 4 + 8), first);
+    u32 keep = ~0u;
+    if constexpr (kFeatures)
+        if (p.state) keep = kept_columns<false, kKeys>(p, scores, row, first);
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; n++) {
-        u32 keep = 15;
-        if constexpr (kFeatures)
-            if (p.state) keep = kept<false>(p, scores, row, first + 8 * n);
+    for (int n = 0; n < kKeys / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const float weight = exp2_fast(fmaf(x[0][n][e], scores.factor, -terms.lse[e >> 1]));
-            const float d_weight = !kFeatures ? y[0][n][e] : keep >> e & 1 ? y[0][n][e] * p.keep : 0.f;
+            const float d_weight = !kFeatures ? y[0][n][e] : keep >> (4 * n + e) & 1 ? y[0][n][e] * p.keep : 0.f;
             y[0][n][e] = product_gradient((Edge || kFeatures) && x[0][n][e] == -kInfinity, weight, d_weight, terms.delta[e >> 1], slopes[n][e]);
         }
-    }
     const Weights<T, kKeys> d_products(y[0], s, scratch);
     multiply_across<T, D, kKeys, Edge>(d_query, s, d_products, scratch, keys, 0, begin, end);
 }
@@ -130,7 +129,7 @@ template <class T, int D, bool Whole> __device__ __forceinline__ void query_grad
         copy_tile<T, D, S::kRows, Whole>(s, queries_at, at, row_of<T>(a.query, tile, tile.query_start + tile.first, at.head), a.query.token, a.query.vector, tile.rows, p.dim);
         copy_tile<T, D, S::kRows, Whole>(s, kTile + queries_at, at, row_of<T>(a.d_output, tile, tile.query_start + tile.first, at.head), a.d_output.token, a.d_output.vector,
                                   a.d_output.data ? tile.rows : 0, p.dim);
-        ring.fetch(s, at, block, block, tile.keys, tile.keys, p.dim);
+        ring.fetch(s.here(), at, block, block, tile.keys, tile.keys, p.dim);
         copy_async_commit();
     }
     const RowTerms terms = row_terms<T>(a, at, row, rows);
@@ -146,16 +145,16 @@ template <class T, int D, bool Whole> __device__ __forceinline__ void query_grad
     const Bounds head = keys_of(p, tile, row), tail = keys_of(p, tile, last_row);
     for (; block < blocks; block++) {
         if (block + 1 < blocks) {
-            ring.fetch(s, at, block + 1, block + 1, tile.keys, tile.keys, p.dim);
+            ring.fetch(s.here(), at, block + 1, block + 1, tile.keys, tile.keys, p.dim);
             copy_async_commit();
         }
         jitter(block);
         const int first = block * kKeys, slot = ring.slot(block), scratch = kScratch + 16 * kKeys * 4 * (int)(threadIdx.x / 32);
         if (rows > 0 && first < tail.high && first + kKeys > head.low) {
-            if (Whole && first >= tail.low && first + kKeys <= head.high)
-                add_keys<T, D, false>(a, at, scores, s, queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
+            if (kPlainPath<T> && Whole && first >= tail.low && first + kKeys <= head.high)
+                add_keys<T, D, !kPlainPath<T>>(a, at, scores, s.here(), queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
             else
-                add_keys<T, D, true>(a, at, scores, s, queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
+                add_keys<T, D, true>(a, at, scores, s.here(), queries, d_outputs, terms, d_query, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
         }
         if (block + 1 < blocks) {
             copy_async_wait<0>();
@@ -178,20 +177,20 @@ __device__ __forceinline__ void add_queries(const AttentionBackwardArguments& a,
     if constexpr (Parts & kKeyPart) multiply_rows<T, D, 1, Chunk>(y, s, values, d_outputs, at_row);
     score<true, Chunk, true>(p, scores, x[0], slopes, row, first, at.tile.keys, at.tile.queries);
     if constexpr (Edge) hide<Chunk>(x[0], queries_of(p, at.tile, row + lane_id() / 4), queries_of(p, at.tile, row + lane_id() / 4 + 8), first);
+    u32 keep = ~0u;
+    if constexpr (kFeatures)
+        if (p.state) keep = kept_columns<true, Chunk>(p, scores, row, first);
 #pragma unroll
     for (int n = 0; n < Chunk / 8; n++) {
         // Log-sum-exp and delta of two queries.
         const Vec<float, 4> t = load<4>((const float*)(s.data + terms) + 2 * (at_row + 8 * n + 2 * ((int)lane_id() & 3)));
-        u32 keep = 15;
-        if constexpr (kFeatures)
-            if (p.state) keep = kept<true>(p, scores, row, first + 8 * n);
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const bool hidden = (Edge || kFeatures) && x[0][n][e] == -kInfinity;
             const float weight = exp2_fast(fmaf(x[0][n][e], scores.factor, -t[2 * (e & 1)]));
-            const float d_weight = !kFeatures ? y[0][n][e] : keep >> e & 1 ? y[0][n][e] * p.keep : 0.f;
+            const float d_weight = !kFeatures ? y[0][n][e] : keep >> (4 * n + e) & 1 ? y[0][n][e] * p.keep : 0.f;
             y[0][n][e] = product_gradient(hidden, weight, d_weight, t[2 * (e & 1) + 1], slopes[n][e]);
-            x[0][n][e] = hidden || (kFeatures && !(keep >> e & 1)) ? 0.f : weight;
+            x[0][n][e] = hidden || (kFeatures && !(keep >> (4 * n + e) & 1)) ? 0.f : weight;
         }
     }
     if constexpr (Parts & kValuePart) {
@@ -232,7 +231,7 @@ template <class T, int D, int Parts, bool Whole> __device__ __forceinline__ void
         const int index = begin + next_block, first = index * kQueries;
         ring.first = query + next_head * a.query.head;
         ring.second = d_output + next_head * a.d_output.head;
-        ring.fetch(s, at, number, index, tile.queries, a.d_output.data ? tile.queries : 0, p.dim);
+        ring.fetch(s.here(), at, number, index, tile.queries, a.d_output.data ? tile.queries : 0, p.dim);
         const int thread = at.thread(), q = first + thread / 2;
         const float* from = row_of(a.rows, tile, tile.query_start, at.head * group + next_head);
         if (thread < (Whole ? 2 * kQueries : at.threads()))
@@ -266,10 +265,10 @@ template <class T, int D, int Parts, bool Whole> __device__ __forceinline__ void
             for (int at_row = 0; at_row < kQueries; at_row += kChunk) {
                 const int first = start + at_row;
                 if (first >= tail.high || first + kChunk <= head.low) continue;
-                if (first >= tail.low && first + kChunk <= head.high)
-                    add_queries<T, D, kChunk, Parts, false>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
+                if (kPlainPath<T> && Whole && first >= tail.low && first + kChunk <= head.high)
+                    add_queries<T, D, kChunk, Parts, !kPlainPath<T>>(a, at, scores, s.here(), keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
                 else
-                    add_queries<T, D, kChunk, Parts, true>(a, at, scores, s, keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
+                    add_queries<T, D, kChunk, Parts, true>(a, at, scores, s.here(), keys, values, d_key, d_value, row, first, at_row, slot, slot + 2 * ring.kTile, terms, scratch);
             }
         if (++block == blocks) block = 0, query_head++;
         if (number + 1 < count) {
@@ -288,7 +287,7 @@ template <class T, int D, int Parts, bool Whole> __device__ __forceinline__ void
 typedef Shape<ELEMENT, HEAD_DIM> BackwardShape;
 
 // 168 registers hold what 64 features need, and three blocks hide each other's waits; more features need more.
-constexpr int kBackwardBlocks = HEAD_DIM <= 64 && sizeof(ELEMENT) == 2 ? 3 : 2;
+constexpr int kBackwardBlocks = HEAD_DIM <= 64 && kPlainPath<ELEMENT> ? 3 : 2;
 
 KERNEL(attention_backward_queries, AttentionBackwardArguments, BackwardShape::kThreads, kBackwardBlocks) {
     DYNAMIC_SHARED(memory);

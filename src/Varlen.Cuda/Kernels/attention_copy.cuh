@@ -3,36 +3,37 @@
 #include "attention_fragments.cuh"
 
 // Copies rows into a tile in the background; rows from "valid" on and features beyond the head dim become 0, so that nothing that lies
-// there, NaN included, enters a product. Count: vectors a thread.
-template <class T, int D, int Count>
+// there, NaN included, enters a product. A thread keeps its columns and steps by rows: few addresses live across products. Passes: rows a
+// thread copies to.
+template <class T, int D, int Passes>
 __device__ __forceinline__ void copy_rows(const Shared& s, int tile, const T* source, i64 stride, bool vector, int valid, int dim, int thread, int threads) {
-    constexpr int kChunks = Shape<T, D>::kChunks, kWidth = kVector<T>;
+    constexpr int kChunks = Shape<T, D>::kChunks, kWidth = kVector<T>, kWide = kGroup<kChunks>;
+    const int column = thread % kWide, row0 = thread / kWide, rows = threads / kWide;
     if (vector) {
-        // Where a thread stays in its column, it steps by whole rows: one address, and few registers that live across products.
-        constexpr bool kColumns = 32 % kChunks == 0;
-        const int row0 = thread / kChunks, chunk0 = thread % kChunks, rows = threads / kChunks;
-        const T* from = source + row0 * stride + chunk0 * kWidth;
+        const T* from = source + row0 * stride + column * kWidth;
 #pragma unroll
-        for (int i = 0; i < Count; i++) {
-            if constexpr (kColumns) {
-                const bool inside = row0 + i * rows < valid && chunk0 * kWidth < dim;
-                copy_async_16(s.address + tile + place<kChunks>(row0 + i * rows, chunk0), inside ? from + i * (rows * stride) : source, inside ? 16 : 0);
-            } else {
-                const int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
-                const bool inside = row < valid && chunk * kWidth < dim;
-                copy_async_16(s.address + tile + place<kChunks>(row, chunk), source + (inside ? row * stride + chunk * kWidth : 0), inside ? 16 : 0);
+        for (int pass = 0; pass < Passes; pass++) {
+            const int row = row0 + pass * rows;
+#pragma unroll
+            for (int chunk = 0; chunk < kChunks; chunk += kWide) {
+                const bool inside = row < valid && (chunk + column) * kWidth < dim;
+                copy_async_16(s.address + tile + place<kChunks>(row, chunk, column), inside ? from + chunk * kWidth : source, inside ? 16 : 0);
             }
+            from += rows * stride;
         }
     } else {
         // Rows that are not made of aligned vectors: element by element.
+        const int column = opaque(thread) % kWide, row0 = opaque(thread) / kWide;
 #pragma unroll 1
-        for (int i = 0; i < Count; i++) {
-            const int index = thread + i * threads, row = index / kChunks, chunk = index % kChunks;
-            Vec<T, kWidth> x;
+        for (int pass = 0; pass < Passes; pass++)
+#pragma unroll 1
+            for (int chunk = 0; chunk < kChunks; chunk += kWide) {
+                const int row = row0 + pass * rows, first = (chunk + column) * kWidth;
+                Vec<T, kWidth> x;
 #pragma unroll
-            for (int e = 0; e < kWidth; e++) x[e] = row < valid && chunk * kWidth + e < dim ? source[row * stride + chunk * kWidth + e] : from_float<T>(0.f);
-            store((T*)(s.data + tile + place<kChunks>(row, chunk)), x);
-        }
+                for (int e = 0; e < kWidth; e++) x[e] = row < valid && first + e < dim ? source[row * stride + first + e] : from_float<T>(0.f);
+                store((T*)(s.data + tile + place<kChunks>(row, chunk, column)), x);
+            }
     }
 }
 
@@ -40,8 +41,8 @@ __device__ __forceinline__ void copy_rows(const Shared& s, int tile, const T* so
 template <class T, int D, int Rows, bool Whole>
 __device__ __forceinline__ void copy_tile(const Shared& s, int tile, const Place& at, const T* source, i64 stride, bool vector, int valid, int dim) {
     using S = Shape<T, D>;
-    if constexpr (Whole) copy_rows<T, D, Rows * S::kChunks / S::kThreads>(s, tile, source, stride, vector, valid, dim, threadIdx.x, S::kThreads);
-    else copy_rows<T, D, S::kChunks / 2>(s, tile, source, stride, vector, valid, dim, at.thread(), at.threads());
+    if constexpr (Whole) copy_rows<T, D, Rows * kGroup<S::kChunks> / S::kThreads>(s, tile, source, stride, vector, valid, dim, threadIdx.x, S::kThreads);
+    else copy_rows<T, D, kGroup<S::kChunks> / 2>(s, tile, source, stride, vector, valid, dim, opaque(at.thread()), at.threads());
 }
 
 // Writes 16 rows of accumulators, each row times its factor. They pass through "staging", 16 rows of a tile that only this warp reads and
@@ -65,8 +66,8 @@ __device__ __forceinline__ void write_rows(const Shared& s, int staging, const f
         if (to.vector) {
             constexpr int kWidth = kVector<T>, kVectors = kHalf / kWidth;
 #pragma unroll
-            for (int i = lane; i < 16 * kVectors; i += 32) {
-                int row = i / kVectors, column = i % kVectors * kWidth;
+            for (int pass = 0; pass < kVectors / 2; pass++) {
+                const int i = 32 * pass + lane, row = i / kVectors, column = i % kVectors * kWidth;
                 if (row >= rows || begin + column >= dim) continue;
                 Vec<T, kWidth> y;
 #pragma unroll

@@ -66,13 +66,13 @@ __device__ __forceinline__ void add_keys(const AttentionForwardArguments& a, con
             }
         }
         if constexpr (kFeatures)
-            if (p.state)
+            if (p.state) {
+                const u32 keep = kept_columns<false, kKeys>(p, scores, slab_row, first);
 #pragma unroll
-                for (int n = 0; n < kKeys / 8; n++) {
-                    u32 keep = kept<false>(p, scores, slab_row, first + 8 * n);
+                for (int n = 0; n < kKeys / 8; n++)
 #pragma unroll
-                    for (int e = 0; e < 4; e++) x[slab][n][e] = keep >> e & 1 ? x[slab][n][e] : 0.f;
-                }
+                    for (int e = 0; e < 4; e++) x[slab][n][e] = keep >> (4 * n + e) & 1 ? x[slab][n][e] : 0.f;
+            }
     }
     if constexpr (Slabs == 1) {
         const Weights<T, kKeys> weights(x[0], s, scratch);
@@ -127,7 +127,7 @@ template <class T, int D, int Slabs, bool Whole> __device__ __forceinline__ void
     for (int slab = 0; slab < Slabs; slab++) running.maximum[slab][0] = running.maximum[slab][1] = -kInfinity;
     if (block < blocks) {
         copy_tile<T, D, S::kRows * Slabs, Whole>(s, queries_at, at, query, a.query.token, a.query.vector, tile.rows, p.dim);
-        ring.fetch(s, at, block, block, tile.keys, tile.keys, p.dim);
+        ring.fetch(s.here(), at, block, block, tile.keys, tile.keys, p.dim);
         copy_async_commit();
         copy_async_wait<0>();
         block_sync();
@@ -137,17 +137,17 @@ template <class T, int D, int Slabs, bool Whole> __device__ __forceinline__ void
     const Bounds head = keys_of(p, tile, row), tail = keys_of(p, tile, last_row);
     for (; block < blocks; block++) {
         if (block + 1 < blocks) {
-            ring.fetch(s, at, block + 1, block + 1, tile.keys, tile.keys, p.dim);
+            ring.fetch(s.here(), at, block + 1, block + 1, tile.keys, tile.keys, p.dim);
             copy_async_commit();
         }
         jitter(block);
         const int first = block * kKeys, slot = ring.slot(block);
         const int scratch = kScratch + 16 * kKeys * 4 * (int)(threadIdx.x / 32);
         if (rows > 0 && first < tail.high && first + kKeys > head.low) {
-            if (Whole && first >= tail.low && first + kKeys <= head.high)
-                add_keys<T, D, Slabs, false>(a, at, scores, s, queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
+            if (kPlainPath<T> && Whole && first >= tail.low && first + kKeys <= head.high)
+                add_keys<T, D, Slabs, !kPlainPath<T>>(a, at, scores, s.here(), queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
             else
-                add_keys<T, D, Slabs, true>(a, at, scores, s, queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
+                add_keys<T, D, Slabs, true>(a, at, scores, s.here(), queries, running, row, last_row, first, slot, slot + 2 * ring.kTile, scratch);
         }
         if (block + 1 < blocks) {
             copy_async_wait<0>();

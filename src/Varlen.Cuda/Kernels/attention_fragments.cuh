@@ -8,19 +8,28 @@
 struct Shared {
     unsigned char* data;
     u32 address;
+    // For the body of a loop: addresses in it are added up there.
+    __device__ __forceinline__ Shared here() const { return {data, opaque(address)}; }
 };
 
-// Offset of a 16-byte vector in a tile whose rows have Chunks of them. Vectors are permuted within groups of eight, or four where a row is
-// an odd number of half lines, so that eight rows of one column lie in different banks.
-template <int Chunks> __device__ __forceinline__ int place(int row, int chunk) {
+// Vectors of a row that are permuted among each other: eight, or four where a row is an odd number of half lines.
+template <int Chunks> constexpr int kGroup = Chunks % 8 == 0 ? 8 : 4;
+
+// Offset of a 16-byte vector in a tile whose rows have Chunks of them, permuted so that eight rows of one column lie in different banks.
+// The column is chunk + low, low below kGroup: where chunk is a constant, only its place in the group takes an instruction.
+template <int Chunks> __device__ __forceinline__ int place(int row, int chunk, int low = 0) {
     static_assert(Chunks % 4 == 0, "rows of half lines");
-    int swizzle = Chunks % 8 == 0 ? row & 7 : (row >> 1) & 3;
-    return (row * Chunks + (chunk ^ swizzle)) * 16;
+    constexpr int kWide = kGroup<Chunks>;
+    const int swizzle = kWide == 8 ? row & 7 : (row >> 1) & 3;
+    return row * (Chunks * 16) + chunk / kWide * (kWide * 16) + ((chunk % kWide) ^ (low ^ swizzle)) * 16;
 }
 
 template <class T> constexpr int kStep = sizeof(T) == 4 ? 4 : 16;
-// Steps of depth that are written out: all where operands are in registers by number, few where each is a hundred instructions.
-template <class T> constexpr int kUnroll = sizeof(T) == 4 ? 2 : 64;
+// Steps of depth that are written out: all where operands are in registers by number, few where each is hundreds of instructions.
+template <class T> constexpr int kUnroll = sizeof(T) == 4 ? 1 : 64;
+
+// Whether blocks that need no masking have code of their own: where speed is what matters. Elsewhere it would only be more to compile.
+template <class T> constexpr bool kPlainPath = sizeof(T) == 2 && !kFeatures;
 
 // 16 rows of one step of depth.
 template <class T> struct Left { u32 r[4]; };
@@ -40,7 +49,7 @@ template <class T, int Chunks> __device__ __forceinline__ Left<T> load_left(cons
             for (int k = 0; k < 4; k++) x.r[i][k] = v[k];
         }
     } else {
-        load_matrix_4(x.r, s.address + tile + row * Chunks * 16 + place<Chunks>(lane & 15, (lane >> 4) ^ (2 * step)));
+        load_matrix_4(x.r, s.address + tile + row * Chunks * 16 + place<Chunks>(lane & 15, 2 * step, lane >> 4));
     }
     return x;
 }
@@ -57,7 +66,7 @@ template <class T, int Chunks> __device__ __forceinline__ Right<T> load_right(co
             for (int k = 0; k < 4; k++) x.r[i][k] = v[k];
         }
     } else {
-        load_matrix_4(x.r, s.address + tile + column * Chunks * 16 + place<Chunks>(((lane >> 4) << 3) + (lane & 7), ((lane >> 3) & 1) ^ (2 * step)));
+        load_matrix_4(x.r, s.address + tile + column * Chunks * 16 + place<Chunks>(((lane >> 4) << 3) + (lane & 7), 2 * step, (lane >> 3) & 1));
     }
     return x;
 }
@@ -77,7 +86,7 @@ template <class T, int Chunks> __device__ __forceinline__ Right<T> load_right_ac
                 x.r[2 * i + 1][k] = v[1];
             }
     } else {
-        load_matrix_4_transposed(x.r, s.address + tile + depth * Chunks * 16 + place<Chunks>(lane & 15, (lane >> 4) ^ (column / 8)));
+        load_matrix_4_transposed(x.r, s.address + tile + depth * Chunks * 16 + place<Chunks>(lane & 15, column / 8, lane >> 4));
     }
     return x;
 }

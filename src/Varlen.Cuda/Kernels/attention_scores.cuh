@@ -87,16 +87,22 @@ __device__ __forceinline__ void score(const Problem& p, const Scores& s, float (
         }
         if (s.mask) {
 #pragma unroll
-            for (int n = 0; n < Columns / 8; n++)
+            for (int half = 0; half < 2; half++) {
+                const int r = row + (int)lane_id() / 4 + 8 * half, c = column + 2 * ((int)lane_id() & 3);
+                const i64 row_stride = Transposed ? p.mask_key : p.mask_query, column_stride = Transposed ? p.mask_query : p.mask_key;
+                const i64 at = r * row_stride + c * column_stride;
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    Link<Transposed> link(row, column + 8 * n, e);
-                    if (link.query >= (Transposed ? columns : rows) || link.key >= (Transposed ? rows : columns)) continue;
-                    i64 at = link.query * p.mask_query + link.key * p.mask_key;
-                    // Minus infinity hides whatever the score is, NaN included.
-                    float added = p.mask_bool ? (s.mask[at] ? 0.f : -kInfinity) : ((const float*)s.mask)[at];
-                    x[n][e] = added == -kInfinity ? added : x[n][e] + added;
-                }
+                for (int n = 0; n < Columns / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        if (r >= rows || c + 8 * n + e >= columns) continue;
+                        const i64 i = at + (8 * n + e) * column_stride;
+                        // Minus infinity hides whatever the score is, NaN included.
+                        const float added = p.mask_bool ? (s.mask[i] ? 0.f : -kInfinity) : ((const float*)s.mask)[i];
+                        float& score = x[n][2 * half + e];
+                        score = added == -kInfinity ? added : score + added;
+                    }
+            }
         }
     }
 }
@@ -142,5 +148,14 @@ template <bool Transposed> __device__ __forceinline__ u32 kept(const Problem& p,
         keep = ((u32)(own0 >= p.threshold) | (u32)(own1 >= p.threshold) << 1) << (2 * mine);
         keep |= ((u32)(other0 >= p.threshold) | (u32)(other1 >= p.threshold) << 1) << (2 - 2 * mine);
     }
+    return keep;
+}
+
+// Four such bits for each 8 of up to 64 columns. The loop is not written out: random words are most of a block's instructions.
+template <bool Transposed, int Columns> __device__ __forceinline__ u32 kept_columns(const Problem& p, const Scores& s, int row, int column) {
+    static_assert(Columns <= 64, "32 bits");
+    u32 keep = 0;
+#pragma unroll 1
+    for (int n = 0; n < Columns / 8; n++) keep |= kept<Transposed>(p, s, row, column + 8 * n) << (4 * n);
     return keep;
 }

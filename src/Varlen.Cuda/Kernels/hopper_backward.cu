@@ -196,6 +196,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
         registers_lower<24>();
         if (thread == 128 * kGroups)
             for (int i = kStages; i < steps; i++) {
+                jitter(i);
                 barrier_wait(empty + 8 * (i % kStages), (i / kStages - 1) & 1);
                 load_step(i);
             }
@@ -223,6 +224,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
         const int slot = i % kStages, block = t.block_begin + i % per_head;
         const u32 parity = (i / kStages) & 1, q = query + slot * kQueryBytes, g = gradient + slot * kQueryBytes, s_to = score + (i & 1) * kScoreBytes;
         float s[kScores], ds[kScores];
+        jitter(2 * i);
         barrier_wait(query_full + 8 * slot, parity);
         pin(s);
         wgmma_fence();
@@ -286,6 +288,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
             const int q_row = 16 * j + (lane / 16) * 8 + (lane & 7), chunk = 2 * warp + (lane / 8 & 1);
             store_matrix_4_transposed(s_to + group * kQueries * 128 + q_row * 128 + ((chunk ^ (q_row & 7)) << 4), d[4 * j], d[4 * j + 1], d[4 * j + 2], d[4 * j + 3]);
         }
+        jitter(2 * i + 1);
         fence_async();
         named_sync(1, 128 * kGroups);
         // 64 queries by 64 features for each warpgroup: the rows are divided at head dim 64, the features at 128.

@@ -149,6 +149,7 @@ template <bool kMasks> __device__ __forceinline__ void step(
     const HopperForwardArguments& a, const Tile& t, const Places& at, const Seen& r, Softmax& x, float (&s)[kScores], float (&o)[kOutputs], u32 (&p)[kScores / 2], int i) {
     const int k = i % kStages, v = (i - 1) % kStages;
     float f[2];
+    jitter(i);
     barrier_wait(at.key_full + 8 * k, (i / kStages) & 1);
     barrier_wait(at.value_full + 8 * v, ((i - 1) / kStages) & 1);
     // Warpgroups take turns, so that the exponentials of one run while the tensor cores work for another.
@@ -231,6 +232,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
             registers_lower<kFeedRegisters>();
             if (thread == 128 * kGroups) {
                 for (int i = kStages; i < blocks; i++) {
+                    jitter(i);
                     barrier_wait(at.key_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
                     load_key(i);
                     barrier_wait(at.value_empty + 8 * (i % kStages), (i / kStages - 1) & 1);

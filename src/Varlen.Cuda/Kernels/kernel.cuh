@@ -122,3 +122,13 @@ __device__ __forceinline__ Philox philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0,
     }
     return Philox{c0, c1, c2, c3};
 }
+
+#ifndef JITTER
+#define JITTER 0
+#endif
+// In a build that looks for races, sleeps for a time that differs between warps and steps.
+__device__ __forceinline__ void jitter(int step) {
+#if JITTER
+    sleep_ns(philox(threadIdx.x / 32, step, blockIdx.x, 0, 7, 11).x & 1023);
+#endif
+}

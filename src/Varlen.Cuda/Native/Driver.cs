@@ -46,9 +46,11 @@ internal static unsafe partial class Driver
     [LibraryImport(Library, EntryPoint = "cuFuncGetAttribute")] public static partial CudaResult FunctionGetAttribute(out int value, FunctionAttribute attribute, nint function);
     // Since CUDA 12.4.
     [LibraryImport(Library, EntryPoint = "cuFuncGetParamInfo")] public static partial CudaResult FunctionGetParameterInfo(nint function, nuint index, out nuint offset, out nuint bytes);
-    [LibraryImport(Library, EntryPoint = "cuLaunchKernel")] public static partial CudaResult LaunchKernel(
+    [LibraryImport(Library, EntryPoint = "cuLaunchKernel")]
+    public static partial CudaResult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
-    [LibraryImport(Library, EntryPoint = "cuTensorMapEncodeTiled")] public static partial CudaResult TensorMapEncodeTiled(
+    [LibraryImport(Library, EntryPoint = "cuTensorMapEncodeTiled")]
+    public static partial CudaResult TensorMapEncodeTiled(
         void* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* steps, int interleave, int swizzle, int l2Promotion, int fill);
     [LibraryImport(Library, EntryPoint = "cuGetErrorName")] private static partial CudaResult GetErrorName(CudaResult error, out byte* name);
     [LibraryImport(Library, EntryPoint = "cuGetErrorString")] private static partial CudaResult GetErrorString(CudaResult error, out byte* text);

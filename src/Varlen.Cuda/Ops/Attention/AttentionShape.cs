@@ -14,7 +14,8 @@ internal readonly record struct AttentionShape
         Slabs = !isSingle && Bucket <= 128 ? 2 : 1;
         Keys = !isSingle ? (Bucket <= 128 ? 64 : 32) : Bucket <= 64 ? 64 : Bucket <= 128 ? 32 : 16;
         Queries = !isSingle ? (Bucket <= 128 ? 64 : 32) : Bucket <= 128 ? 32 : 16;
-        int chunk = isSingle || Bucket > 64 ? 16 : 32, scratch = isSingle ? Warps * 16 * sizeof(float) : 0;
+        const int chunk = 16;
+        int scratch = isSingle ? Warps * 16 * sizeof(float) : 0;
         ForwardBytes = (((Rows * Slabs) + (4 * Keys)) * RowBytes) + (scratch * Keys);
         QueryBytes = (((2 * Rows) + (4 * Keys)) * RowBytes) + (scratch * Keys);
         KeyBytes = (((2 * Rows) + (4 * Queries)) * RowBytes) + (2 * Queries * 2 * sizeof(float)) + (scratch * chunk);
