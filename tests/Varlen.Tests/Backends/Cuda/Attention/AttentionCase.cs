@@ -80,6 +80,29 @@ internal sealed class AttentionCase
         return this;
     }
 
+    /// <summary>
+    /// Compares with single precision on the same device, which is itself compared with double precision elsewhere: for many and for large cases, where the
+    /// reference of the CPU takes too long. 16-bit types only.
+    /// </summary>
+    public AttentionCase AssertNearSinglePrecision()
+    {
+        Device device = TestDevices.Cuda();
+        Results expected = Run(device, DType.Float32), actual = Run(device);
+        Near("output", expected.Output, actual.Output, 1.0 / 128);
+        Near("lse", expected.Lse, actual.Lse, 1e-4);
+        Near("query gradient", expected.DQuery, actual.DQuery, 1.0 / 64);
+        Near("key gradient", expected.DKey, actual.DKey, 1.0 / 64);
+        Near("value gradient", expected.DValue, actual.DValue, 1.0 / 64);
+        return this;
+
+        void Near(string what, double[] e, double[] a, double relative)
+        {
+            double limit = relative * Math.Max(1, e.Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty().Max());
+            for (int i = 0; i < e.Length; i++)
+                if (!(Math.Abs(e[i] - a[i]) <= limit) && !e[i].Equals(a[i])) Assert.Fail($"seed {Seed}, {what} at {i}: single precision {e[i]:R}, got {a[i]:R}, allowed {limit:G3}; {this}");
+        }
+    }
+
     public (double[] Query, double[] Key, double[] Value, double[] DOutput, double[] DLse) Inputs()
     {
         var random = new Random(Seed);
