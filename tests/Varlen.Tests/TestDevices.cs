@@ -25,6 +25,9 @@ internal static class TestDevices
     /// <summary>Whether the CUDA device is the emulator, which is right but slow: large shapes are left out there.</summary>
     public static bool IsEmulated => Device.CudaCount > 0 && Varlen.Backends.Cuda.CudaPlatform.OfThisMachine.Devices[0].Name == Emulator;
 
+    /// <summary>Whether launches take long: on the emulator, and where VARLEN_TEST_SLOW=1 says so, as under a tool that checks every access.</summary>
+    public static bool IsSlow => IsEmulated || Environment.GetEnvironmentVariable("VARLEN_TEST_SLOW") == "1";
+
     /// <summary>The device of a row; skips the test when it is not there.</summary>
     public static Device Get(string name)
     {

@@ -13,7 +13,7 @@ public sealed class CudaTrainerTests
     private static readonly TrainerOptions Fast = new() { Steps = 400, LearningRate = 1e-2, WarmupSteps = 2 };
 
     // Enough to see what a step leaves behind; an emulated step takes a second.
-    private static int Steps => TestDevices.IsEmulated ? 8 : 300;
+    private static int Steps => TestDevices.IsSlow ? 8 : 300;
 
     [Theory]
     [InlineData(DType.Float32, 0)]
@@ -123,7 +123,7 @@ public sealed class CudaTrainerTests
         using CausalLanguageModel model = Corpus.Model(16).To(device, DType.BFloat16);
         using var loader = new PackedLoader(corpus.Store, corpus.Plan, new LoaderOptions { BatchTokens = 64 }, device);
         using (var trainer = new Trainer(model, loader, Fast))
-            for (int i = 0; i < (TestDevices.IsEmulated ? 12 : 150); i++) trainer.Step();
+            for (int i = 0; i < (TestDevices.IsSlow ? 12 : 150); i++) trainer.Step();
         EvaluationResult cuda = new Evaluator(model, Corpus.Tokenizer).Run(corpus.Store, corpus.Plan, 64);
         int[] there = Write(model);
         model.To(Device.Cpu, DType.Float32);

@@ -137,7 +137,7 @@ public sealed class MatrixProductTests
         {
             using TensorScope scope = TensorScope.Begin();
             // Large enough to be timed, and of a shape that no other test has.
-            (int m, int n, int k) = TestDevices.IsEmulated ? (1 << 10, 1 << 9, 1 << 10) : (4096, 1111, 1024);
+            (int m, int n, int k) = TestDevices.IsSlow ? (1 << 10, 1 << 9, 1 << 10) : (4096, 1111, 1024);
             Tensor a = Tensor.Randn([m, k], 1, DType.BFloat16).To(cuda), b = Tensor.Randn([k, n], 2, DType.BFloat16).To(cuda), c = Tensor.Ones([m, n]).To(cuda);
             backend.TunesMatrixProducts = true;
             (int timed, long waits) = (backend.Products.Timed, backend.Waits);
@@ -206,7 +206,7 @@ public sealed class MatrixProductTests
         Device cuda = TestDevices.Cuda();
         var backend = (CudaBackend)cuda.Backend;
         (int, int)[] shapes = [(0, 5), (1, 1), (7, 3), (33, 17), (65, 8), (300, 40), (1000, 257), (5, 1032)];
-        foreach ((int rows, int columns) in TestDevices.IsEmulated ? shapes : [.. shapes, (17_000, 1024), (70_000, 3), (3, 50_257)])
+        foreach ((int rows, int columns) in TestDevices.IsSlow ? shapes : [.. shapes, (17_000, 1024), (70_000, 3), (3, 50_257)])
         {
             foreach (DType type in (DType[])[DType.Float32, dtype])
             {

@@ -17,8 +17,8 @@ public sealed class AttentionJitterTests
         Device device = TestDevices.Cuda();
         var backend = (CudaBackend)device.Backend;
         using TensorScope scope = TensorScope.Begin();
-        int[] lengths = TestDevices.IsEmulated ? [70, 17, 0, 140] : [700, 17, 0, 1030, 65, 33, 300];
-        int total = lengths.Sum(), repetitions = TestDevices.IsEmulated ? 2 : 1000;
+        int[] lengths = TestDevices.IsSlow ? [70, 17, 0, 140] : [700, 17, 0, 1030, 65, 33, 300];
+        int total = lengths.Sum(), repetitions = TestDevices.IsSlow ? 2 : 1000;
         Tensor[] values = [.. Enumerable.Range(1, 4).Select(seed => Tensor.Randn([total, 2, dim], (ulong)seed, dtype, device))];
         using SequenceLayout layout = SequenceLayout.FromLengths(lengths);
         Tensor[] expected = Run();
@@ -59,7 +59,7 @@ public sealed class AttentionJitterTests
         backend.Kernels.Jitters = true;
         try
         {
-            for (int i = 0; i < (TestDevices.IsEmulated ? 1 : 20); i++)
+            for (int i = 0; i < (TestDevices.IsSlow ? 1 : 20); i++)
                 new AttentionCase { DType = DType.BFloat16, Dim = dim, Lengths = [(300, 300), (70, 140), (129, 127)], QueryHeads = 2, KeyHeads = 1, Window = AttentionWindow.Causal, Seed = i }.AssertMatchesReference();
         }
         finally
