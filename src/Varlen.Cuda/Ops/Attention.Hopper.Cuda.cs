@@ -13,10 +13,14 @@ internal sealed unsafe partial class CudaBackend
         HopperBackwardKernel = new("hopper_backward.cu", "hopper_backward", HopperElements),
         HopperFinishKernel = new("hopper_backward.cu", "hopper_backward_finish", HopperElements);
 
+    /// <summary>Leaves the kernels of compute capability 9.0 out, to compare or test the portable ones.</summary>
+    internal bool PortableAttentionOnly { get; set; }
+
     /// <summary>Whether a call's longer sequences go to the kernels of compute capability 9.0; else why not.</summary>
     private bool TakesHopper(AttentionCall call, Tensor query, Tensor key, Tensor value, out string? whyNot)
     {
-        whyNot = Info.ComputeCapability.Major != 9 ? $"compute capability {Info.ComputeCapability}"
+        whyNot = PortableAttentionOnly ? "portable kernels only"
+            : Info.ComputeCapability.Major != 9 ? $"compute capability {Info.ComputeCapability}"
             : query.DType == DType.Float32 ? "single precision"
             : query.Shape[-1] is not (64 or 128) ? $"head dim {query.Shape[-1]}"
             : call.IsDense ? "dense operands"

@@ -1,3 +1,4 @@
+using Varlen.Backends.Cuda;
 using Varlen.Ops;
 using Varlen.Optim;
 using Varlen.Tests.Reference;
@@ -31,6 +32,10 @@ internal sealed class AttentionCase
     /// <summary>Tokens of no sequence at the end of queries and keys.</summary>
     public int Tail { get; init; }
     public int Seed { get; init; } = Numeric.FreshSeed();
+    /// <summary>Query, key, value and gradients of output and log-sum-exp in place of random ones.</summary>
+    public (double[] Query, double[] Key, double[] Value, double[] DOutput, double[] DLse)? Given { get; init; }
+    /// <summary>Leaves out the kernels of compute capability 9.0.</summary>
+    public bool IsPortable { get; init; }
     /// <summary>Changes values before the call.</summary>
     public Action<double[], double[], double[], double[]>? Poison { get; init; }
 
@@ -41,6 +46,21 @@ internal sealed class AttentionCase
     internal sealed record Results(double[] Output, double[] Lse, double[] DQuery, double[] DKey, double[] DValue);
 
     public Results Run(Device device, DType? dtype = null)
+    {
+        if (!IsPortable || device == Device.Cpu) return RunHere(device, dtype);
+        var backend = (CudaBackend)device.Backend;
+        backend.PortableAttentionOnly = true;
+        try
+        {
+            return RunHere(device, dtype);
+        }
+        finally
+        {
+            backend.PortableAttentionOnly = false;
+        }
+    }
+
+    private Results RunHere(Device device, DType? dtype)
     {
         using TensorScope scope = TensorScope.Begin();
         DType type = dtype ?? DType;
@@ -105,6 +125,7 @@ internal sealed class AttentionCase
 
     public (double[] Query, double[] Key, double[] Value, double[] DOutput, double[] DLse) Inputs()
     {
+        if (Given is { } given) return given;
         var random = new Random(Seed);
         double[] Draw(int count, DType type) => [.. Enumerable.Range(0, count).Select(_ => Round((random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2, type))];
         double[] q = Draw(QueryTokens * QueryHeads * Dim, DType), k = Draw(KeyTokens * KeyHeads * Dim, DType), v = Draw(KeyTokens * KeyHeads * Dim, DType);
