@@ -72,7 +72,7 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
     }
 
     /// <summary>Which kernels a call runs on, and why.</summary>
-    internal string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value)
+    public string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value)
     {
         CheckAttention(call, query, key);
         var shape = new AttentionShape(query.DType, query.Shape[-1]);

@@ -33,6 +33,10 @@ internal sealed unsafe partial class CpuBackend : IAttentionKernels
         ZeroTail(valueGradient, keys);
     }
 
+    public string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value) => query.DType == DType.Float64
+        ? "double-precision reference, row by row"
+        : $"SIMD kernels of {System.Numerics.Vector<byte>.Count * 8} bits or wider with single-precision arithmetic, {Team.Size} threads; head dim {query.Shape[-1]} in rows of {(query.Shape[-1] + 15) / 16 * 16}";
+
     private void ZeroTail(GradientTarget target, SequenceLayout layout)
     {
         // Where gradients are added up, tokens of no sequence add nothing.

@@ -23,6 +23,9 @@ internal interface IAttentionKernels
 
     void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
         Tensor? outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient);
+
+    /// <summary>Which kernels the call would run on, and why.</summary>
+    string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value);
 }
 
 /// <summary>What packed and dense attention share: recording and argument checks.</summary>

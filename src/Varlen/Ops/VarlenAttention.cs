@@ -74,6 +74,30 @@ public static partial class Functional
     public static (Tensor Output, Tensor Lse) VarlenAttentionWithLse(Tensor query, Tensor key, Tensor value, SequenceLayout queryLayout, SequenceLayout keyLayout, AttentionOptions? options = null)
     {
         const string op = nameof(VarlenAttention);
+        AttentionCall call = CheckedCall(op, query, key, value, queryLayout, keyLayout, options);
+        return Attention.Run(op, call, query, key, value, null, [query.Shape[1], query.Shape[0]]);
+    }
+
+    /// <summary>
+    /// Which kernels <see cref="VarlenAttention(Tensor, Tensor, Tensor, SequenceLayout, SequenceLayout, AttentionOptions?)"/> would run on these
+    /// arguments, and why not others: for people, not for programs. Computes nothing.
+    /// </summary>
+    /// <param name="query">Queries, <c>[queryTokens, queryHeads, headDim]</c>.</param>
+    /// <param name="key">Keys, <c>[keyTokens, keyHeads, headDim]</c>.</param>
+    /// <param name="value">Values, shaped like <paramref name="key"/>.</param>
+    /// <param name="queryLayout">Where the sequences lie in the queries.</param>
+    /// <param name="keyLayout">Where they lie in the keys.</param>
+    /// <param name="options">Window, alignment, scale and the rest; defaults when null.</param>
+    /// <exception cref="ArgumentException">Shapes, types, devices or metadata do not fit.</exception>
+    public static string ExplainVarlenAttention(Tensor query, Tensor key, Tensor value, SequenceLayout queryLayout, SequenceLayout keyLayout, AttentionOptions? options = null)
+    {
+        const string op = nameof(VarlenAttention);
+        AttentionCall call = CheckedCall(op, query, key, value, queryLayout, keyLayout, options);
+        return Op.Require<IAttentionKernels>(op, query, key, value).ExplainAttention(call, query, key, value);
+    }
+
+    private static AttentionCall CheckedCall(string op, Tensor query, Tensor key, Tensor value, SequenceLayout queryLayout, SequenceLayout keyLayout, AttentionOptions? options)
+    {
         ArgumentNullException.ThrowIfNull(queryLayout);
         ArgumentNullException.ThrowIfNull(keyLayout);
         options ??= new AttentionOptions();
@@ -82,8 +106,7 @@ public static partial class Functional
         CheckTokens(op, query, queryLayout, options.TailPolicy, nameof(query));
         CheckTokens(op, key, keyLayout, options.TailPolicy, nameof(key));
         Op.Check(queryLayout.Count == keyLayout.Count, op, nameof(keyLayout), $"{keyLayout.Count} key sequences for {queryLayout.Count} query sequences");
-        var call = new AttentionCall(queryLayout, keyLayout, options, scale);
-        return Attention.Run(op, call, query, key, value, null, [query.Shape[1], query.Shape[0]]);
+        return new AttentionCall(queryLayout, keyLayout, options, scale);
     }
 
     private static void CheckTokens(string op, Tensor operand, SequenceLayout layout, TailPolicy policy, string parameter)

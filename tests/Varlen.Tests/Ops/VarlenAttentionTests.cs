@@ -213,4 +213,16 @@ public sealed class VarlenAttentionTests
         // Forward only: the graph must let go too.
         _ = F.VarlenAttention(q, q, q, layout);
     });
+
+    [Fact]
+    public void ExplainsItsKernels()
+    {
+        using TensorScope scope = TensorScope.Begin();
+        using SequenceLayout layout = SequenceLayout.FromLengths([2, 40]);
+        Tensor x = Tensor.Ones([42, 2, 64]);
+        Assert.Contains("SIMD", F.ExplainVarlenAttention(x, x, x, layout, layout), StringComparison.Ordinal);
+        Tensor exact = x.To(dtype: DType.Float64);
+        Assert.Contains("reference", F.ExplainVarlenAttention(exact, exact, exact, layout, layout), StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => F.ExplainVarlenAttention(x, x.Narrow(0, 0, 41), x, layout, layout));
+    }
 }
