@@ -126,8 +126,7 @@ internal sealed unsafe class CudaPlatform
 /// <param name="Bytes">Its memory.</param>
 /// <param name="MultiprocessorCount">Multiprocessors.</param>
 /// <param name="SharedMemoryPerBlock">Most shared memory of a block.</param>
-/// <param name="L2Bytes">Second-level cache.</param>
-internal sealed record CudaDeviceInfo(int Index, int Handle, string Name, Version ComputeCapability, long Bytes, int MultiprocessorCount, int SharedMemoryPerBlock, int L2Bytes)
+internal sealed record CudaDeviceInfo(int Index, int Handle, string Name, Version ComputeCapability, long Bytes, int MultiprocessorCount, int SharedMemoryPerBlock)
 {
     /// <summary>What kernels are compiled for: with the instructions of just this architecture where it has any.</summary>
     public string Architecture => $"sm_{ComputeCapability.Major}{ComputeCapability.Minor}{(ComputeCapability.Major >= 9 ? "a" : "")}";
@@ -140,7 +139,7 @@ internal sealed record CudaDeviceInfo(int Index, int Handle, string Name, Versio
         Check(Driver.DeviceTotalMem(out nuint bytes, handle), "cuDeviceTotalMem");
         return new(
             index, handle, Marshal.PtrToStringUTF8((nint)name)!, new Version(Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor)), (long)bytes,
-            Attribute(DeviceAttribute.MultiprocessorCount), Attribute(DeviceAttribute.SharedMemoryPerBlockOptIn), Attribute(DeviceAttribute.L2CacheSize));
+            Attribute(DeviceAttribute.MultiprocessorCount), Attribute(DeviceAttribute.SharedMemoryPerBlockOptIn));
 
         int Attribute(DeviceAttribute attribute)
         {

@@ -28,8 +28,17 @@ internal sealed class CudaTimer : IDisposable
     {
         if (_busy == 0) _busy = _backend.Allocator.Allocate(BusyBytes);
         for (int i = 0; i < busy; i++) _backend.FillBytes(_busy, 0, BusyBytes);
-        _backend.Check(Driver.EventRecord(_start, _backend.Stream), "cuEventRecord");
+        Start();
         work();
+        return Stop();
+    }
+
+    /// <summary>Marks the present point of the stream.</summary>
+    public void Start() => _backend.Check(Driver.EventRecord(_start, _backend.Stream), "cuEventRecord");
+
+    /// <summary>Milliseconds since <see cref="Start"/>. Waits for the device.</summary>
+    public float Stop()
+    {
         _backend.Check(Driver.EventRecord(_end, _backend.Stream), "cuEventRecord");
         _backend.CountWait();
         _backend.Check(Driver.EventSynchronize(_end), "cuEventSynchronize");

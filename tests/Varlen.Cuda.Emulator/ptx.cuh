@@ -140,7 +140,6 @@ inline void named_sync(int id, int threads, HERE) { emulator::come<true>(id, thr
 inline void named_arrive(int id, int threads, HERE) { emulator::come<false>(id, threads, place); }
 // Lets the other threads go first.
 inline void sleep_ns(u32, HERE) { emulator::block()->yield(place); }
-__device__ __forceinline__ void device_fence() { asm volatile("" ::: "memory"); }
 
 // --- bits and conversions ---
 __device__ __forceinline__ u32 float_bits(float x) { u32 y; memcpy(&y, &x, 4); return y; }
@@ -167,11 +166,6 @@ namespace emulator {
 inline float flush(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x; }
 }  // namespace emulator
 __device__ __forceinline__ float exp2_fast(float x) { return emulator::flush(exp2f(emulator::flush(x))); }
-__device__ __forceinline__ float tanh_fast(float x) {
-    float y = tanhf(x);
-    return y != y ? y : bits_to_float((float_bits(y) + 0x1000) & ~0x1FFFu);
-}
-__device__ __forceinline__ float rsqrt_fast(float x) { return 1.0f / sqrtf(emulator::flush(x)); }
 __device__ __forceinline__ float reciprocal_fast(float x) { return emulator::flush(1.0f / emulator::flush(x)); }
 __device__ __forceinline__ float max_nan(float x, float y) { return x != x ? x : y != y ? y : x > y ? x : y; }
 
@@ -218,16 +212,6 @@ inline double shuffle_xor(double x, int mask, HERE) {
     }, place);
     return lane.y;
 }
-
-// --- atomics on global memory ---
-__device__ __forceinline__ void reduce_add(float* p, float x) {
-    u32 seen, next;
-    do {
-        seen = __atomic_load_n(reinterpret_cast<u32*>(p), __ATOMIC_RELAXED);
-        next = float_bits(bits_to_float(seen) + x);
-    } while (!__atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &seen, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-}
-__device__ __forceinline__ u32 fetch_add(u32* p, u32 x) { return __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }
 
 // --- shared memory ---
 inline u32 shared_address(const void* p, HERE) {

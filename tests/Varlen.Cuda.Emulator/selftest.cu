@@ -73,11 +73,6 @@ KERNEL(round_trip, Arguments, 256, 1) {
     ((u16*)a.y)[i] = float_to_half(half_to_float((u16)i));
 }
 
-KERNEL(count_up, Arguments, 64, 1) {
-    reduce_add((float*)a.z, 1.0f);
-    fetch_add((u32*)a.z + 1, 2);
-}
-
 // Mistakes, by number.
 __device__ __noinline__ float overflow(i64 i) {
     volatile char much[200000];

@@ -8,9 +8,6 @@ internal sealed record KernelOption(string Name, IReadOnlyList<OptionValue> Doma
     /// <summary>The types that kernels compute on: bf16, f16, f32.</summary>
     public static KernelOption FloatingPoint(string name) => new(name, [DType.BFloat16, DType.Float16, DType.Float32]);
 
-    /// <summary>Every element type.</summary>
-    public static KernelOption Storage(string name) => new(name, [.. Enum.GetValues<DType>().Select(type => (OptionValue)type)]);
-
     /// <summary>0 or 1.</summary>
     public static KernelOption Flag(string name) => new(name, [false, true]);
 

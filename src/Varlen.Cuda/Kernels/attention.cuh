@@ -7,8 +7,6 @@
 #include "kernel.cuh"
 
 constexpr bool kFeatures = FEATURES != 0;  // softcap, slopes, dropout, dense masks
-constexpr float kLog2E = 1.44269504088896340736f;
-#define kInfinity bits_to_float(0x7F800000u)
 
 // One operand: element (batch b, token t, head h, feature f) is at data[b * batch + t * token + h * head + f]. The twin of
 // Varlen.Backends.Cuda.AttentionOperand.

@@ -110,9 +110,6 @@ template <class T> __device__ __forceinline__ void multiply(float (&c0)[4], floa
     }
 }
 
-__device__ __forceinline__ u32 pack(bf16, float low, float high) { return pack_bf16(low, high); }
-__device__ __forceinline__ u32 pack(f16, float low, float high) { return pack_half(low, high); }
-
 // Accumulators of Columns columns as the left operand of a next product. 16-bit types have them in place already; single precision passes
 // them through 16 x Columns floats of the warp's own shared memory.
 template <class T, int Columns> struct Weights {

@@ -2,11 +2,9 @@
 // the row in shared memory where it fits, so that a gradient that takes the logits' place costs one read and one write.
 #include "rows.cuh"
 
-constexpr float kLog2E = 1.4426950408889634f;
 // Below e^-69 (1e-30) counts as zero, as on the CPU.
 constexpr float kNegligible = -69;
 constexpr int kUnroll = 4;
-#define kInfinity bits_to_float(0x7F800000)
 
 struct CrossEntropyArguments {
     const ELEMENT* logits;

@@ -4,16 +4,12 @@
 // through shared memory, for the gradient of the queries, which is added up in a single-precision workspace by the copy engine.
 #include "kernel.cuh"
 #include "hopper.cuh"
+#include "hopper_tiles.cuh"
 
 constexpr int kDim = HEAD_DIM, kPanels = kDim / 64, kKeys = 128, kQueries = kDim == 64 ? 128 : 64;
 constexpr int kGroups = 2, kStages = 2, kThreads = 128 * (kGroups + 1);
 constexpr int kKeyBytes = kKeys * kDim * 2, kQueryBytes = kQueries * kDim * 2, kScoreBytes = kQueries * kKeys * 2, kPartBytes = 64 * 64 * 4, kRowBytes = kQueries * 4;
 constexpr int kScores = kQueries / 2, kOutputs = kDim / 2;
-constexpr float kLog2E = 1.4426950408889634f;
-#define kInfinity bits_to_float(0x7F800000u)
-
-__device__ __forceinline__ u32 pack(bf16, float a, float b) { return pack_bf16(a, b); }
-__device__ __forceinline__ u32 pack(f16, float a, float b) { return pack_half(a, b); }
 
 // Where a gradient goes: rows of kDim elements, 16-byte aligned.
 struct Rows {
@@ -81,7 +77,7 @@ struct HopperPrepareArguments {
     const Sequence* sequences;
     const i32* block_sequence;       // sequence of each block of kQueries padded rows
     i64 output_token, output_head, gradient_token, gradient_head, lse_stride, lse_gradient_stride, padded_rows;
-    i32 heads, blocks;
+    i32 heads, padding;
 };
 
 // A row's features lie in kLanes lanes, 16 bytes in each.
@@ -121,26 +117,9 @@ KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
 
 // --- the pass ---
 
-struct KeyTile {
-    i32 key_end, keys, first;  // token after the sequence's last key; its length; first key of the tile
-    i32 query_end, queries, shift;
-    i32 padded_start;
-    i32 block_begin, block_end;  // query blocks that see some key of the tile
-    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
-    i32 padding;
-};
-
-// Sequence by sequence, within it head by head: blocks that run at a time share queries and the workspace in the second-level cache.
-__device__ __forceinline__ int find_tile(const KeyTile* tiles, int heads, int& head) {
-    const KeyTile& near = tiles[blockIdx.x / heads];
-    const int within = blockIdx.x - near.group_first * heads;
-    head = within / near.group_count;
-    return near.group_first + within % near.group_count;
-}
-
 struct HopperBackwardArguments {
     TensorMap query, key, value, output_gradient;
-    const KeyTile* tiles;
+    const Tile* tiles;
     const float* row_lse;
     const float* row_delta;
     float* query_gradient;  // workspace [heads, blocks of kQueries padded rows, 2 parts, 64 rows, 64 features], zero at first
@@ -157,7 +136,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
     DYNAMIC_SHARED(memory);
     __shared__ u64 barriers[1 + 3 * kStages];
     int key_head;
-    const KeyTile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
+    const Tile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
     const int thread = threadIdx.x, group = thread / 128;
     const int per_head = max_of(0, t.block_end - t.block_begin), steps = per_head * a.group;
     const u32 base = shared_address(memory), key = base, value = key + kKeyBytes, query = value + kKeyBytes, gradient = query + kStages * kQueryBytes;

@@ -6,26 +6,7 @@
 // While the exponentials of one key block are computed, the tensor cores multiply the probabilities of the block before with its values.
 #include "kernel.cuh"
 #include "hopper.cuh"
-
-struct Tile {
-    i32 query_end;   // token after the sequence's last query
-    i32 queries;     // length of the query sequence
-    i32 first;       // first query of the tile, counted in its sequence
-    i32 key_end;     // token after the sequence's last key
-    i32 keys;        // length of the key sequence
-    i32 shift;       // the alignment's d
-    i32 block_begin, block_end;  // key blocks that some row of the tile sees
-    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
-};
-
-// Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share keys and
-// values in the second-level cache. A sequence's blocks begin at its first tile times the number of heads.
-__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
-    const Tile& near = tiles[blockIdx.x / heads];
-    const int within = blockIdx.x - near.group_first * heads;
-    head = within / near.group_count;
-    return near.group_first + within % near.group_count;
-}
+#include "hopper_tiles.cuh"
 
 struct HopperForwardArguments {
     TensorMap query, key, value, output;
@@ -38,22 +19,18 @@ struct HopperForwardArguments {
     float scale, padding;
 };
 
-constexpr int kGroups = GROUPS, kDim = HEAD_DIM, kPanels = kDim / 64, kRows = 64, kKeys = kDim == 128 && kGroups == 1 ? 64 : 128;
+constexpr int kGroups = GROUPS, kDim = HEAD_DIM, kPanels = kDim / 64, kRows = 64, kKeys = 128;
 constexpr bool kFeeds = kGroups > 1;
 constexpr int kStages = kDim == 64 ? (kFeeds ? 4 : 2) : 2;
-constexpr int kThreads = 128 * (kGroups + (kFeeds ? 1 : 0)), kBlocks = kFeeds ? 1 : (kDim == 64 ? 3 : 2);
+constexpr int kThreads = 128 * (kGroups + (kFeeds ? 1 : 0)), kBlocks = kFeeds ? 1 : 3;
 constexpr int kQueryBytes = kRows * kDim * 2, kTileBytes = kKeys * kDim * 2;
 // Registers: what is left after the feeding warpgroup has given up its own.
 constexpr int kFeedRegisters = kGroups == 3 ? 32 : 24, kWorkRegisters = kGroups == 3 ? 160 : 240;
 constexpr int kScores = kKeys / 2, kOutputs = kDim / 2;
 // Named barriers: one for each warpgroup's turn on the tensor cores, and one for its epilogue.
 constexpr int kTurn = 1, kEpilogue = 4;
-constexpr float kLog2E = 1.4426950408889634f;
-// The score of a key that is not seen.
+// The score of a key that is not seen: minus infinity as one constant, for a negation would be an instruction for each score.
 #define kNone bits_to_float(0xFF800000u)
-
-__device__ __forceinline__ u32 pack(bf16, float a, float b) { return pack_bf16(a, b); }
-__device__ __forceinline__ u32 pack(f16, float a, float b) { return pack_half(a, b); }
 
 // Shared memory of a block and its barriers, as addresses.
 struct Places {

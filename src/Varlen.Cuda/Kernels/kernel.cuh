@@ -23,6 +23,14 @@ template <> __device__ __forceinline__ float from_float<float>(float x) { return
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) { return bf16{float_to_bf16(x)}; }
 template <> __device__ __forceinline__ f16 from_float<f16>(float x) { return f16{float_to_half(x)}; }
 
+// Two values as one register of the type, the first in the low half.
+__device__ __forceinline__ u32 pack(bf16, float low, float high) { return pack_bf16(low, high); }
+__device__ __forceinline__ u32 pack(f16, float low, float high) { return pack_half(low, high); }
+
+constexpr float kLog2E = 1.44269504088896340736f;
+// NVRTC has no constant for it.
+#define kInfinity bits_to_float(0x7F800000u)
+
 // N adjacent elements, moved by one instruction when N * sizeof(T) is 4, 8 or 16.
 template <class T, int N> struct alignas(sizeof(T) * N) Vec {
     T v[N];

@@ -29,7 +29,6 @@ __device__ __forceinline__ void named_sync(int id, int threads) { asm volatile("
 __device__ __forceinline__ void sleep_ns(u32 nanoseconds) { asm volatile("nanosleep.u32 %0;" ::"r"(nanoseconds)); }
 // Arrives at barrier "id" without waiting: the other threads of its count wait for this one.
 __device__ __forceinline__ void named_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
-__device__ __forceinline__ void device_fence() { asm volatile("membar.gl;" ::: "memory"); }
 
 // --- warp exchange; all 32 lanes take part ---
 __device__ __forceinline__ u32 shuffle_xor(u32 x, int mask) {
@@ -63,20 +62,9 @@ __device__ __forceinline__ u32 pack_half(float low, float high) { u32 y; asm("cv
 // --- arithmetic ---
 // 2^x; results below 2^-126 are 0. Relative error 2^-22.
 __device__ __forceinline__ float exp2_fast(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
-// Relative error 2^-10.987: for values that are rounded to 16 bits only.
-__device__ __forceinline__ float tanh_fast(float x) { float y; asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
-__device__ __forceinline__ float rsqrt_fast(float x) { float y; asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 __device__ __forceinline__ float reciprocal_fast(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 // The larger one; NaN when either is.
 __device__ __forceinline__ float max_nan(float x, float y) { float z; asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y)); return z; }
-
-// --- atomics on global memory ---
-__device__ __forceinline__ void reduce_add(float* p, float x) { asm volatile("red.global.add.f32 [%0], %1;" ::"l"(p), "f"(x) : "memory"); }
-__device__ __forceinline__ u32 fetch_add(u32* p, u32 x) {
-    u32 y;
-    asm volatile("atom.global.add.u32 %0, [%1], %2;" : "=r"(y) : "l"(p), "r"(x) : "memory");
-    return y;
-}
 
 // --- shared memory ---
 // Address within shared memory, as the instructions below take it.

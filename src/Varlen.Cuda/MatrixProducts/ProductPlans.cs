@@ -158,7 +158,7 @@ internal sealed unsafe class ProductPlans
         try
         {
             Product trial = product with { C = c with { Data = scratch } };
-            using var clock = new DeviceClock(_backend);
+            using var timer = new CudaTimer(_backend);
             Span<float> best = stackalloc float[candidates.Length];
             best.Fill(float.PositiveInfinity);
             for (int sweep = 0; sweep < Sweeps; sweep++)
@@ -167,9 +167,9 @@ internal sealed unsafe class ProductPlans
                 {
                     // The first one loads the kernel.
                     if (!TryStart(plan, trial, candidates[i].Algorithm, candidates[i].WorkspaceBytes)) continue;
-                    clock.Start();
+                    timer.Start();
                     for (int n = 0; n < Repetitions; n++) TryStart(plan, trial, candidates[i].Algorithm, candidates[i].WorkspaceBytes);
-                    best[i] = Math.Min(best[i], clock.Stop());
+                    best[i] = Math.Min(best[i], timer.Stop());
                 }
             }
             Timed++;

@@ -34,7 +34,6 @@ internal static unsafe partial class Driver
     [LibraryImport(Library, EntryPoint = "cuMemPoolGetAttribute")] public static partial CudaResult MemPoolGetAttribute(nint pool, MemoryPoolAttribute attribute, void* value);
     [LibraryImport(Library, EntryPoint = "cuMemPoolTrimTo")] public static partial CudaResult MemPoolTrimTo(nint pool, nuint keep);
     [LibraryImport(Library, EntryPoint = "cuMemHostAlloc")] public static partial CudaResult MemHostAlloc(out nint pointer, nuint bytes, uint flags);
-    [LibraryImport(Library, EntryPoint = "cuMemFreeHost")] public static partial CudaResult MemFreeHost(nint pointer);
     [LibraryImport(Library, EntryPoint = "cuMemcpyHtoDAsync_v2")] public static partial CudaResult CopyHostToDevice(nint destination, nint source, nuint bytes, nint stream);
     [LibraryImport(Library, EntryPoint = "cuMemcpyDtoHAsync_v2")] public static partial CudaResult CopyDeviceToHost(nint destination, nint source, nuint bytes, nint stream);
     [LibraryImport(Library, EntryPoint = "cuMemcpyDtoDAsync_v2")] public static partial CudaResult CopyDeviceToDevice(nint destination, nint source, nuint bytes, nint stream);
@@ -43,7 +42,6 @@ internal static unsafe partial class Driver
     [LibraryImport(Library, EntryPoint = "cuModuleLoadDataEx")] public static partial CudaResult ModuleLoadData(out nint module, void* image, uint options, void* names, void* values);
     [LibraryImport(Library, EntryPoint = "cuModuleGetFunction", StringMarshalling = StringMarshalling.Utf8)] public static partial CudaResult ModuleGetFunction(out nint function, nint module, string name);
     [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")] public static partial CudaResult FunctionSetAttribute(nint function, FunctionAttribute attribute, int value);
-    [LibraryImport(Library, EntryPoint = "cuFuncGetAttribute")] public static partial CudaResult FunctionGetAttribute(out int value, FunctionAttribute attribute, nint function);
     // Since CUDA 12.4.
     [LibraryImport(Library, EntryPoint = "cuFuncGetParamInfo")] public static partial CudaResult FunctionGetParameterInfo(nint function, nuint index, out nuint offset, out nuint bytes);
     [LibraryImport(Library, EntryPoint = "cuLaunchKernel")]
@@ -94,18 +92,13 @@ internal enum CudaResult
 internal enum DeviceAttribute
 {
     MultiprocessorCount = 16,
-    L2CacheSize = 38,
     ComputeCapabilityMajor = 75,
     ComputeCapabilityMinor = 76,
     SharedMemoryPerBlockOptIn = 97,
-    MemoryPoolsSupported = 115,
 }
 
 internal enum FunctionAttribute
 {
-    SharedBytes = 1,
-    LocalBytes = 3,
-    Registers = 4,
     MaxDynamicSharedBytes = 8,
 }
 

@@ -28,9 +28,6 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         if (blocks > 0) Launch(AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)), blocks, shape.Threads, in arguments, shape.ForwardBytes);
         if (lists.Hopper is { } hopper) HopperForward(hopper, call, query, key, value, output, lse);
         if (isOwn) lists.Dispose();
-        if (call.Query is not { } layout) return;
-        FillTail(output, layout.TotalTokens, dimension: 0, 0);
-        FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
     }
 
     public void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
@@ -65,10 +62,6 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         }
         if (lists.Hopper is { } hopper) HopperBackward(hopper, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
         if (isOwn) lists.Dispose();
-        if (call is not { Query: { } queries, Key: { } keys }) return;
-        ZeroTail(queryGradient, queries);
-        ZeroTail(keyGradient, keys);
-        ZeroTail(valueGradient, keys);
     }
 
     /// <summary>Which kernels a call runs on, and why.</summary>
@@ -98,21 +91,5 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         if (longest >= AttentionProblem.MaxLength) throw new NotSupportedException($"{op}: a sequence of {longest} tokens is too long for {Name}, whose kernels take fewer than {AttentionProblem.MaxLength}; cut it");
         if (call.Options.Dropout is { Probability: > 0 } dropout && dropout.State.Device != Device)
             throw new ArgumentException($"{op}: the dropout's state is on {dropout.State.Device}, the query on {Device}; make the state with new StepState({Device})", nameof(call));
-    }
-
-    private void ZeroTail(GradientTarget target, SequenceLayout layout)
-    {
-        // Where gradients are added up, tokens of no sequence add nothing.
-        if (target is { Tensor: { } tensor, Accumulate: false }) FillTail(tensor, layout.TotalTokens, dimension: 0, 0);
-    }
-
-    private void FillTail(Tensor tensor, int covered, int dimension, double value)
-    {
-        int tail = tensor.Shape[dimension] - covered;
-        if (tail == 0) return;
-        int[] sizes = tensor.Shape.Dimensions.ToArray();
-        sizes[dimension] = tail;
-        using Tensor rest = tensor.UntrackedView(new Shape(sizes), tensor.Strides.ToArray(), covered * tensor.Strides[dimension]);
-        Fill(rest, value);
     }
 }

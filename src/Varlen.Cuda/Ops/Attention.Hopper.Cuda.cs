@@ -7,8 +7,11 @@ namespace Varlen.Backends.Cuda;
 
 internal sealed unsafe partial class CudaBackend
 {
-    private static readonly KernelOption[] HopperElements = [new("ELEMENT", [DType.BFloat16, DType.Float16]), KernelOption.Values("HEAD_DIM", 64, 128)];
-    private static readonly KernelFamily HopperForwardKernel = new("hopper_forward.cu", "hopper_forward", [.. HopperElements, KernelOption.Values("GROUPS", 1, 2, 3)]),
+    private static readonly KernelOption HopperElement = new("ELEMENT", [DType.BFloat16, DType.Float16]);
+    private static readonly KernelOption[] HopperElements = [HopperElement, KernelOption.Values("HEAD_DIM", 64, 128)];
+    // Two families of one kernel, so that nothing is compiled that HopperChoice never picks.
+    private static readonly KernelFamily HopperForward64Kernel = new("hopper_forward.cu", "hopper_forward", HopperElement, KernelOption.Values("HEAD_DIM", 64), KernelOption.Values("GROUPS", 1, 3)),
+        HopperForward128Kernel = new("hopper_forward.cu", "hopper_forward", HopperElement, KernelOption.Values("HEAD_DIM", 128), KernelOption.Values("GROUPS", 2)),
         HopperPrepareKernel = new("hopper_backward.cu", "hopper_backward_prepare", HopperElements),
         HopperBackwardKernel = new("hopper_backward.cu", "hopper_backward", HopperElements),
         HopperFinishKernel = new("hopper_backward.cu", "hopper_backward_finish", HopperElements);
@@ -44,7 +47,7 @@ internal sealed unsafe partial class CudaBackend
             if (count == 0) continue;
             arguments.Tiles = tiles;
             int stages = dim == 64 && groups > 1 ? 4 : 2, bytes = 2 * dim * ((64 * groups) + (2 * stages * HopperLists.Keys));
-            Launch(HopperForwardKernel.With(query.DType, dim, groups), (long)count * query.Shape[1], 128 * (groups + (groups > 1 ? 1 : 0)), in arguments, bytes);
+            Launch((dim == 64 ? HopperForward64Kernel : HopperForward128Kernel).With(query.DType, dim, groups), (long)count * query.Shape[1], 128 * (groups + (groups > 1 ? 1 : 0)), in arguments, bytes);
         }
     }
 
@@ -60,7 +63,7 @@ internal sealed unsafe partial class CudaBackend
         {
             Output = output.Pointer, OutputGradient = outputGradient.Pointer, Lse = lse.Pointer, LseGradient = lseGradient?.Pointer ?? 0, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, Workspace = workspace.Pointer,
             Sequences = sequences, BlockSequence = blockSequence, OutputToken = output.Strides[0], OutputHead = output.Strides[1], GradientToken = outputGradient.Strides[0], GradientHead = outputGradient.Strides[1],
-            LseStride = lse.Strides[0], LseGradientStride = lseGradient?.Strides[0] ?? 0, PaddedRows = padded, Heads = heads, Blocks = blocks,
+            LseStride = lse.Strides[0], LseGradientStride = lseGradient?.Strides[0] ?? 0, PaddedRows = padded, Heads = heads,
         };
         if (blocks > 0) Launch(HopperPrepareKernel.With(query.DType, dim), (long)blocks * heads, 256, in prepare);
         if (count > 0)

@@ -19,6 +19,7 @@ internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key,
 
 internal interface IAttentionKernels
 {
+    /// <summary>Rows of the layouts' sequences; tokens behind the last one are left as they are, here and in the backward pass.</summary>
     void AttentionForward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse);
 
     void AttentionBackward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
@@ -41,10 +42,41 @@ internal static class Attention
         Tensor output = Op.Like(query);
         Tensor lse = Tensor.Allocate(lseShape, Op.Accumulator(query.DType), query.Device);
         kernels.AttentionForward(call, query, key, value, mask, output, lse);
-        Op.RecordAll(op, [output, lse], [query, key, value], [query, key, value, mask, output, lse], pass =>
-            kernels.AttentionBackward(call, pass.Saved(0), pass.Saved(1), pass.Saved(2), call.MaskShape is null ? null : pass.Saved(3), pass.Saved(4), pass.Saved(5),
-                pass.OutputGradient(0), pass.OutputGradient(1), pass.InputGradient(0), pass.InputGradient(1), pass.InputGradient(2)));
+        if (call.Query is { } layout)
+        {
+            FillTail(output, layout.TotalTokens, dimension: 0, 0);
+            FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
+        }
+        Op.RecordAll(op, [output, lse], [query, key, value], [query, key, value, mask, output, lse], pass => Backward(pass, kernels, call));
         return (output, lse);
+    }
+
+    private static void Backward(BackwardPass pass, IAttentionKernels kernels, AttentionCall call)
+    {
+        GradientTarget query = pass.InputGradient(0), key = pass.InputGradient(1), value = pass.InputGradient(2);
+        kernels.AttentionBackward(
+            call, pass.Saved(0), pass.Saved(1), pass.Saved(2), call.MaskShape is null ? null : pass.Saved(3), pass.Saved(4), pass.Saved(5), pass.OutputGradient(0), pass.OutputGradient(1), query, key, value);
+        if (call is not { Query: { } queries, Key: { } keys }) return;
+        ZeroTail(query, queries);
+        ZeroTail(key, keys);
+        ZeroTail(value, keys);
+    }
+
+    private static void ZeroTail(GradientTarget target, SequenceLayout layout)
+    {
+        // Where gradients are added up, tokens of no sequence add nothing.
+        if (target is { Tensor: { } tensor, Accumulate: false }) FillTail(tensor, layout.TotalTokens, dimension: 0, 0);
+    }
+
+    /// <summary>Gives tokens behind the last sequence, which no kernel touches, their value.</summary>
+    private static void FillTail(Tensor tensor, int covered, int dimension, double value)
+    {
+        int tail = tensor.Shape[dimension] - covered;
+        if (tail == 0) return;
+        int[] sizes = tensor.Shape.Dimensions.ToArray();
+        sizes[dimension] = tail;
+        using Tensor rest = tensor.UntrackedView(new Shape(sizes), tensor.Strides.ToArray(), covered * tensor.Strides[dimension]);
+        ElementwiseCopy.Fill(rest, value);
     }
 
     public static double CheckOptions(string op, AttentionOptions options, int queryHeads, int headDim)

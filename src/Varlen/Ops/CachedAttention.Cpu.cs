@@ -24,7 +24,6 @@ internal sealed partial class CpuBackend
         Move(query, aligned, intoAligned: true);
         Forward(call with { Query = layout }, aligned, key, value, null, results, null);
         Move(output, results, intoAligned: false);
-        FillTail(output, queries.TotalTokens, dimension: 0, 0);
 
         int Missing(int sequence)
         {

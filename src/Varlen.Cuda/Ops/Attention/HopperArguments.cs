@@ -31,7 +31,7 @@ internal struct HopperPrepareArguments
 {
     public nint Output, OutputGradient, Lse, LseGradient, RowLse, RowDelta, Workspace, Sequences, BlockSequence;
     public long OutputToken, OutputHead, GradientToken, GradientHead, LseStride, LseGradientStride, PaddedRows;
-    public int Heads, Blocks;
+    public int Heads, Padding;
 }
 
 /// <summary>The twin of hopper_backward.cu's arguments; padded to the alignment of its maps.</summary>

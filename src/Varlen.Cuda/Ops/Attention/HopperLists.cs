@@ -38,15 +38,13 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
 
     public int LongestKey { get; } = sequences.Length == 0 ? 0 : sequences.Max(s => s.Keys);
 
-    public bool IsEmpty => sequences.Length == 0;
-
     /// <summary>Tile lists of the forward pass, one for each number of warpgroups in use.</summary>
     public (int Groups, nint Tiles, int Count)[] Forward => _forward ??=
     [
         .. sequences.GroupBy(s => HopperChoice.Groups(headDim, s.Queries)).OrderByDescending(group => group.Key).Select(group =>
         {
-            HopperQueryTile[] tiles = HopperTiles.OfQueries(group, 64 * group.Key, Keys, call.Options.Window, call.Options.Alignment);
-            return (group.Key, Send<HopperQueryTile>(tiles), tiles.Length);
+            HopperTile[] tiles = HopperTiles.Cut(group.Select(s => (s, 0)), 64 * group.Key, Keys, ofKeys: false, call.Options.Window, call.Options.Alignment);
+            return (group.Key, Send<HopperTile>(tiles), tiles.Length);
         }),
     ];
 
@@ -71,8 +69,8 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
             places.Add(new HopperSequence { QueryStart = (int)s.QueryStart, Queries = s.Queries, PaddedStart = padded });
             padded = checked(padded + (s.Queries + rows - 1) / rows * rows);
         }
-        HopperKeyTile[] tiles = HopperTiles.OfKeys(starts, Keys, rows, call.Options.Window, call.Options.Alignment);
-        return (Send<HopperKeyTile>(tiles), tiles.Length, Send(CollectionsMarshal.AsSpan(places)), Send(CollectionsMarshal.AsSpan(blocks)), blocks.Count);
+        HopperTile[] tiles = HopperTiles.Cut(starts, Keys, rows, ofKeys: true, call.Options.Window, call.Options.Alignment);
+        return (Send<HopperTile>(tiles), tiles.Length, Send(CollectionsMarshal.AsSpan(places)), Send(CollectionsMarshal.AsSpan(blocks)), blocks.Count);
     }
 
     private nint Send<T>(ReadOnlySpan<T> values) where T : unmanaged

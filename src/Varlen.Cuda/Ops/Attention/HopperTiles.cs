@@ -2,18 +2,11 @@ using System.Runtime.InteropServices;
 
 namespace Varlen.Backends.Cuda.Attention;
 
-/// <summary>Query rows of one sequence that a block takes; the twin of <c>Tile</c> in hopper_forward.cu.</summary>
+/// <summary>Rows of one sequence that a block takes, queries in the forward pass and keys in the backward pass; the twin of <c>Tile</c> in hopper_tiles.cuh.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct HopperQueryTile
+internal struct HopperTile
 {
-    public int QueryEnd, Queries, First, KeyEnd, Keys, Shift, BlockBegin, BlockEnd, GroupFirst, GroupCount;
-}
-
-/// <summary>Keys of one sequence that a block takes; the twin of <c>KeyTile</c> in hopper_backward.cu.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct HopperKeyTile
-{
-    public int KeyEnd, Keys, First, QueryEnd, Queries, Shift, PaddedStart, BlockBegin, BlockEnd, GroupFirst, GroupCount, Padding;
+    public int KeyEnd, Keys, QueryEnd, Queries, First, Shift, PaddedStart, BlockBegin, BlockEnd, GroupFirst, GroupCount, Padding;
 }
 
 /// <summary>Where a sequence's queries lie, packed and in the padded order of the workspace; the twin of <c>Sequence</c>.</summary>
@@ -29,52 +22,34 @@ internal struct HopperSequence
 /// </summary>
 internal static class HopperTiles
 {
-    public static HopperQueryTile[] OfQueries(IEnumerable<AttentionSpan> spans, int rows, int keys, AttentionWindow window, AttentionAlignment alignment)
+    /// <param name="spans">The sequences, each with its first row in the workspace of the backward pass.</param>
+    /// <param name="rows">Rows of a tile.</param>
+    /// <param name="block">Rows of the other side that a block meets at a time.</param>
+    /// <param name="ofKeys">Whether tiles are of keys.</param>
+    /// <param name="window">The call's window.</param>
+    /// <param name="alignment">The call's alignment.</param>
+    public static HopperTile[] Cut(IEnumerable<(AttentionSpan Span, int PaddedStart)> spans, int rows, int block, bool ofKeys, AttentionWindow window, AttentionAlignment alignment)
     {
-        List<HopperQueryTile> tiles = [];
-        foreach (AttentionSpan s in spans.OrderByDescending(Work))
-        {
-            int shift = Shift(s, alignment), start = tiles.Count;
-            for (int first = 0; first < s.Queries; first += rows)
-            {
-                int last = Math.Min(first + rows, s.Queries) - 1;
-                (int begin, int end) = Blocks(window.Range(first, shift, s.Keys).First, window.Range(last, shift, s.Keys).End, keys);
-                tiles.Add(new HopperQueryTile { QueryEnd = (int)s.QueryStart + s.Queries, Queries = s.Queries, First = first, KeyEnd = (int)s.KeyStart + s.Keys, Keys = s.Keys, Shift = shift, BlockBegin = begin, BlockEnd = end });
-            }
-            Span<HopperQueryTile> group = CollectionsMarshal.AsSpan(tiles)[start..];
-            group.Sort((a, b) => (b.BlockEnd - b.BlockBegin, a.First).CompareTo((a.BlockEnd - a.BlockBegin, b.First)));
-            foreach (ref HopperQueryTile tile in group) (tile.GroupFirst, tile.GroupCount) = (start, group.Length);
-        }
-        return [.. tiles];
-    }
-
-    public static HopperKeyTile[] OfKeys(IEnumerable<(AttentionSpan Span, int PaddedStart)> spans, int rows, int queries, AttentionWindow window, AttentionAlignment alignment)
-    {
-        List<HopperKeyTile> tiles = [];
+        List<HopperTile> tiles = [];
         // Seen from a key, the window is the other way round.
-        var seen = new AttentionWindow(window.Right, window.Left);
-        foreach ((AttentionSpan s, int paddedStart) in spans.OrderByDescending(entry => Work(entry.Span)))
+        AttentionWindow seen = ofKeys ? new(window.Right, window.Left) : window;
+        foreach ((AttentionSpan s, int paddedStart) in spans.OrderByDescending(entry => (long)entry.Span.Queries * entry.Span.Keys))
         {
-            int shift = Shift(s, alignment), start = tiles.Count;
-            for (int first = 0; first < s.Keys; first += rows)
+            (int length, int others) = ofKeys ? (s.Keys, s.Queries) : (s.Queries, s.Keys);
+            int shift = alignment == AttentionAlignment.BottomRight ? s.Keys - s.Queries : 0, towards = ofKeys ? -shift : shift, start = tiles.Count;
+            for (int first = 0; first < length; first += rows)
             {
-                int last = Math.Min(first + rows, s.Keys) - 1;
-                (int begin, int end) = Blocks(seen.Range(first, -shift, s.Queries).First, seen.Range(last, -shift, s.Queries).End, queries);
-                tiles.Add(new HopperKeyTile
+                int begin = seen.Range(first, towards, others).First, end = seen.Range(Math.Min(first + rows, length) - 1, towards, others).End;
+                tiles.Add(new HopperTile
                 {
-                    KeyEnd = (int)s.KeyStart + s.Keys, Keys = s.Keys, First = first, QueryEnd = (int)s.QueryStart + s.Queries, Queries = s.Queries, Shift = shift, PaddedStart = paddedStart, BlockBegin = begin, BlockEnd = end,
+                    KeyEnd = (int)s.KeyStart + s.Keys, Keys = s.Keys, QueryEnd = (int)s.QueryStart + s.Queries, Queries = s.Queries, First = first, Shift = shift, PaddedStart = paddedStart,
+                    BlockBegin = end <= begin ? 0 : begin / block, BlockEnd = end <= begin ? 0 : (end + block - 1) / block,
                 });
             }
-            Span<HopperKeyTile> group = CollectionsMarshal.AsSpan(tiles)[start..];
+            Span<HopperTile> group = CollectionsMarshal.AsSpan(tiles)[start..];
             group.Sort((a, b) => (b.BlockEnd - b.BlockBegin, a.First).CompareTo((a.BlockEnd - a.BlockBegin, b.First)));
-            foreach (ref HopperKeyTile tile in group) (tile.GroupFirst, tile.GroupCount) = (start, group.Length);
+            foreach (ref HopperTile tile in group) (tile.GroupFirst, tile.GroupCount) = (start, group.Length);
         }
         return [.. tiles];
     }
-
-    private static long Work(AttentionSpan s) => (long)s.Queries * s.Keys;
-
-    private static int Shift(AttentionSpan s, AttentionAlignment alignment) => alignment == AttentionAlignment.BottomRight ? s.Keys - s.Queries : 0;
-
-    private static (int Begin, int End) Blocks(int first, int end, int block) => end <= first ? (0, 0) : (first / block, (end + block - 1) / block);
 }

@@ -56,6 +56,7 @@ public sealed partial class KernelCompilationTests
     public void TheAssemblerHasNothingToSayOfHotKernels()
     {
         var backend = (Varlen.Backends.Cuda.CudaBackend)TestDevices.RealCuda().Backend;
+        // Bytes that a kernel may spill; -1 where one for long rows does, beside the hot ones.
         (string Source, string[] Defines, int Spills)[] modules =
         [
             ("norm.cu", ["ELEMENT=bf16"], -1), ("gelu.cu", ["ELEMENT=bf16"], 0), ("swiglu.cu", ["ELEMENT=bf16"], 0), ("cross_entropy.cu", ["ELEMENT=bf16"], 0), ("optimizer.cu", [], 0), ("column_sums.cu", ["ELEMENT=bf16"], 0),

@@ -1,0 +1,24 @@
+// What forward and backward on compute capability 9.0a share: the rows of one sequence that a block takes.
+#pragma once
+#include "kernel.cuh"
+
+// Queries in the forward pass, keys in the backward pass.
+struct Tile {
+    i32 key_end, keys;        // token after the sequence's last key, and how many it has
+    i32 query_end, queries;   // the same of its queries
+    i32 first;                // first row of the tile, counted in its sequence
+    i32 shift;                // the alignment's d
+    i32 padded_start;         // backward: first row of the sequence's queries in the workspace
+    i32 block_begin, block_end;    // blocks of the other side that some row of the tile meets
+    i32 group_first, group_count;  // tiles of the same sequence, which lie behind each other
+    i32 padding;
+};
+
+// Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
+// second-level cache. A sequence's blocks begin at its first tile times the number of heads.
+__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
+    const Tile& near = tiles[blockIdx.x / heads];
+    const int within = blockIdx.x - near.group_first * heads;
+    head = within / near.group_count;
+    return near.group_first + within % near.group_count;
+}
