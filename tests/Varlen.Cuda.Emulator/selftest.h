@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <ctime>
@@ -69,16 +70,24 @@ template <class T> struct Array {
 };
 
 inline void* compile(const std::string& kernels, const std::string& name, const std::string& source, std::string* log, const std::string& defines = "-DELEMENT=bf16") {
-    std::string text = read(kernels + "/kernel.cuh"), ptx = read(kernels + "/ptx.cuh"), hopper = read(kernels + "/hopper.cuh");
-    const char* texts[] = {text.c_str(), ptx.c_str(), hopper.c_str()};
-    const char* names[] = {"kernel.cuh", "ptx.cuh", "hopper.cuh"};
+    std::vector<std::string> headers, contents;
+    for (const auto& entry : std::filesystem::directory_iterator(kernels)) {
+        if (entry.path().extension() != ".cuh") continue;
+        headers.push_back(entry.path().filename());
+        contents.push_back(read(entry.path()));
+    }
+    std::vector<const char*> names, texts;
+    for (size_t i = 0; i < headers.size(); i++) {
+        names.push_back(headers[i].c_str());
+        texts.push_back(contents[i].c_str());
+    }
     std::vector<std::string> words = {"--gpu-architecture=sm_90a", "-std=c++17"};
     std::stringstream list(defines);
     for (std::string word; list >> word;) words.push_back(word);
     std::vector<const char*> options;
     for (const std::string& word : words) options.push_back(word.c_str());
     void *program, *made = nullptr;
-    need(compiler, "nvrtcCreateProgram", &program, source.c_str(), name.c_str(), 3, texts, names);
+    need(compiler, "nvrtcCreateProgram", &program, source.c_str(), name.c_str(), (int)names.size(), texts.data(), names.data());
     int code = call(compiler, "nvrtcCompileProgram", program, (int)options.size(), options.data());
     size_t bytes;
     need(compiler, "nvrtcGetProgramLogSize", program, &bytes);
