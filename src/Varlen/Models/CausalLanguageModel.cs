@@ -134,7 +134,8 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     /// <summary>What the output layer reads, <c>[rows, width]</c>.</summary>
     protected abstract Tensor Features(TokenBatch batch);
 
-    private void Check(TokenBatch batch)
+    /// <summary>Refuses ids and positions that the model has no rows for: on the host, because no device is asked.</summary>
+    internal void Check(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.LargestToken >= VocabularySize)
