@@ -64,7 +64,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         int firstChunk = firstKey / chunk, endChunk = Math.Max(firstChunk + 1, (endKey + chunk - 1) / chunk);
         int blocks = (unit.End - unit.First + Shape.Block - 1) / Shape.Block;
         bool whole = endChunk - firstChunk == 1;
-        Buffers buffers = Reserve(scratch, Math.Min(chunk, AttentionShape.RoundUp(endKey - firstKey)), whole ? 1 : blocks);
+        Buffers buffers = Reserve(scratch, AttentionShape.RoundUp(Math.Min(chunk, endKey - firstKey)), whole ? 1 : blocks);
 
         // Keys that fit serve all heads of the group; longer ones go by once per head, past the states of all blocks.
         int together = whole ? group : 1;
