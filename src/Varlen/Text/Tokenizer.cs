@@ -43,12 +43,44 @@ public abstract class Tokenizer
         return model.IsBytes ? new ByteTokenizer() : new BytePairTokenizer(model);
     }
 
+    /// <summary>The special tokens that the tokenizer's template puts before a text; see <see cref="SpecialTokens.Around"/>.</summary>
+    public virtual ReadOnlySpan<int> PrefixTokens => [];
+
+    /// <summary>The special tokens that the tokenizer's template puts behind a text.</summary>
+    public virtual ReadOnlySpan<int> SuffixTokens => [];
+
     /// <summary>The ids of UTF-8 text, appended to a list. Text that spells a special token stays text.</summary>
     public abstract void Encode(ReadOnlySpan<byte> utf8, List<int> ids);
+
+    /// <summary>The ids of UTF-8 text, appended to a list.</summary>
+    /// <param name="utf8">The text.</param>
+    /// <param name="ids">Gets the ids.</param>
+    /// <param name="special">Which special tokens are recognised and added.</param>
+    public void Encode(ReadOnlySpan<byte> utf8, List<int> ids, SpecialTokens special)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        if (special.HasFlag(SpecialTokens.Around)) ids.AddRange(PrefixTokens);
+        if (special.HasFlag(SpecialTokens.InText)) EncodeWithSpecialTokens(utf8, ids);
+        else Encode(utf8, ids);
+        if (special.HasFlag(SpecialTokens.Around)) ids.AddRange(SuffixTokens);
+    }
 
     /// <summary>The bytes of one id; empty for special tokens.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The id is negative or not below <see cref="VocabularySize"/>.</exception>
     public abstract ReadOnlySpan<byte> Bytes(int id);
+
+    /// <summary>How a special token is spelled; null when the id is none.</summary>
+    public virtual string? SpecialToken(int id) => null;
+
+    /// <summary>The id of a special token.</summary>
+    /// <param name="name">How it is spelled.</param>
+    /// <param name="id">Its id.</param>
+    /// <returns>False when there is no such special token.</returns>
+    public virtual bool TryGetSpecialToken(string name, out int id)
+    {
+        id = -1;
+        return false;
+    }
 
     /// <summary>Writes the tokenizer as HuggingFace's <c>tokenizer.json</c>.</summary>
     /// <param name="path">The file.</param>
@@ -56,22 +88,30 @@ public abstract class Tokenizer
     public abstract void Save(string path);
 
     /// <summary>The ids of a text.</summary>
-    public int[] Encode(string text)
+    /// <param name="text">The text.</param>
+    /// <param name="special">Which special tokens are recognised and added; none by default.</param>
+    public int[] Encode(string text, SpecialTokens special = SpecialTokens.None)
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>();
-        Encode(Encoding.UTF8.GetBytes(text), ids);
+        Encode(Encoding.UTF8.GetBytes(text), ids, special);
         return [.. ids];
     }
 
-    /// <summary>The text of ids, without special tokens; bytes that are no UTF-8 become U+FFFD.</summary>
-    public string Decode(IEnumerable<int> ids)
+    /// <summary>The text of ids; bytes that are no UTF-8 become U+FFFD.</summary>
+    /// <param name="ids">The ids.</param>
+    /// <param name="skipSpecialTokens">Whether special tokens are left out; else they appear as they are spelled.</param>
+    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = true)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        var bytes = new List<byte>();
-        foreach (int id in ids) bytes.AddRange(Bytes(id));
-        return Encoding.UTF8.GetString([.. bytes]);
+        var decoder = new StreamingDecoder(this, skipSpecialTokens);
+        var text = new StringBuilder();
+        foreach (int id in ids) text.Append(decoder.Add(id));
+        return text.Append(decoder.Finish()).ToString();
     }
+
+    /// <summary>The ids of UTF-8 text whose special tokens are recognised.</summary>
+    private protected virtual void EncodeWithSpecialTokens(ReadOnlySpan<byte> utf8, List<int> ids) => Encode(utf8, ids);
 
     /// <summary>Bytes of a beginning whose ids do not depend on what follows; 0 when there is none.</summary>
     internal virtual int StablePrefix(ReadOnlySpan<byte> utf8) => WordSplitter.StablePrefix(utf8);
