@@ -30,16 +30,22 @@ public abstract class Tokenizer
     }
 
     /// <summary>
-    /// Reads <c>tokenizer.json</c>: what <see cref="Save"/> writes, and HuggingFace's byte-level byte-pair encodings such as GPT-2's. All else
-    /// (normalizers, other splits, tokens added around a text) is refused by name. Expressions in the file are never executed.
+    /// Reads a byte-level byte-pair encoding in HuggingFace's files: <c>tokenizer.json</c> with the split of GPT-2, GPT-4, GPT-4o, Llama-3,
+    /// Qwen, SmolLM or Mistral's Tekken, or GPT-2's <c>vocab.json</c> and <c>merges.txt</c>. All else is refused by name, and expressions in
+    /// files are compared, never executed.
     /// </summary>
-    /// <param name="path">The file, or a folder that holds <c>tokenizer.json</c>.</param>
-    /// <exception cref="TextFormatException">The file breaks a rule, or asks for something that is not modelled.</exception>
-    /// <exception cref="IOException">The file is missing or cannot be read.</exception>
+    /// <param name="path">A <c>tokenizer.json</c>, or a folder that holds it or the other two.</param>
+    /// <remarks>
+    /// What ends a document is told by <c>eos_token</c> in <c>tokenizer_config.json</c> or <c>special_tokens_map.json</c>, or by
+    /// <c>eos_token_id</c> in <c>config.json</c>, all in the same folder; without them it is <c>&lt;|endoftext|&gt;</c>, or the only special token.
+    /// </remarks>
+    /// <exception cref="TextFormatException">A file breaks a rule, or asks for something that is not modelled.</exception>
+    /// <exception cref="IOException">A file is missing or cannot be read.</exception>
     public static Tokenizer Load(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        BytePairModel model = TokenizerReader.Load(Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path);
+        string file = Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path;
+        BytePairModel model = file != path && !File.Exists(file) && TokenizerReader.HasVocabularyFiles(path) ? TokenizerReader.LoadFolder(path) : TokenizerReader.Load(file);
         return model.IsBytes ? new ByteTokenizer() : new BytePairTokenizer(model);
     }
 
@@ -82,7 +88,10 @@ public abstract class Tokenizer
         return false;
     }
 
-    /// <summary>Writes the tokenizer as HuggingFace's <c>tokenizer.json</c>.</summary>
+    /// <summary>
+    /// Writes the tokenizer as HuggingFace's <c>tokenizer.json</c>. Where that cannot say which token ends a document, <c>eos_token</c> in the
+    /// <c>tokenizer_config.json</c> beside it does, whose other keys stay.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public abstract void Save(string path);
