@@ -24,7 +24,7 @@ public sealed class KvCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(sequences, 1);
         _model = model;
         _lengths = new int[sequences];
-        Shape shape = [sequences, model.MaxLength, model.Heads, model.HeadDim];
+        Shape shape = [sequences, model.MaxLength, model.KeyValueHeads, model.HeadDim];
         _keys = new Tensor[model.Layers];
         _values = new Tensor[model.Layers];
         for (int layer = 0; layer < model.Layers; layer++)

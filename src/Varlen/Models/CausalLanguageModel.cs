@@ -21,6 +21,15 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     /// <summary>Attention heads of a layer.</summary>
     public abstract int Heads { get; }
 
+    /// <summary>Heads of keys and values; fewer than <see cref="Heads"/> where queries share them.</summary>
+    public virtual int KeyValueHeads => Heads;
+
+    /// <summary>Ids that end a text, as far as the configuration says.</summary>
+    public virtual IReadOnlyList<int> EndOfText => [];
+
+    /// <summary>Width of the activations.</summary>
+    public int Width => Head.Weight.Shape[1];
+
     /// <summary>Features of an attention head.</summary>
     public abstract int HeadDim { get; }
 
@@ -38,8 +47,8 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     /// <summary>The output layer's weight, <c>[vocabulary, width]</c>, and bias.</summary>
     protected abstract (Parameter Weight, Parameter? Bias) Head { get; }
 
-    /// <summary>Reads a model from a folder that <see cref="SavePretrained"/> or, for GPT-2, <c>transformers</c> wrote.</summary>
-    /// <param name="folder">Holds <c>config.json</c>, whose <c>model_type</c> decides, and <c>model.safetensors</c>.</param>
+    /// <summary>Reads a model from a folder that <see cref="SavePretrained"/> or <c>transformers</c> wrote.</summary>
+    /// <param name="folder">Holds <c>config.json</c>, whose <c>model_type</c> decides, and <c>model.safetensors</c>, or shards and their index.</param>
     /// <param name="device">Where to put it; the CPU when null.</param>
     /// <param name="dtype">What it computes in.</param>
     /// <exception cref="CheckpointFormatException">A file breaks its format, asks for what is not supported, or the weights do not fit; the message says where.</exception>
@@ -48,6 +57,7 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         => ModelConfigFile.Open(folder).ModelType switch
         {
             Gpt2Config.ModelType => Gpt2Model.FromPretrained(folder, device, dtype),
+            LlamaConfig.Llama or LlamaConfig.Qwen2 or LlamaConfig.Mistral => LlamaModel.FromPretrained(folder, device, dtype),
             DecoderConfig.ModelType => Decoder.FromPretrained(folder, device, dtype),
             _ => throw ModelConfigFile.Open(folder).UnknownModel(),
         };
@@ -63,6 +73,7 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         return file.ModelType switch
         {
             Gpt2Config.ModelType => new Gpt2Model(Gpt2Config.Read(file), seed),
+            LlamaConfig.Llama or LlamaConfig.Qwen2 or LlamaConfig.Mistral => new LlamaModel(LlamaConfig.Read(file), seed),
             DecoderConfig.ModelType => new Decoder(DecoderConfig.Read(file), seed),
             _ => throw file.UnknownModel(),
         };
@@ -81,6 +92,9 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     /// <param name="folder">An existing folder.</param>
     /// <exception cref="IOException">The file cannot be written.</exception>
     public abstract void SaveConfig(string folder);
+
+    /// <summary>Where the tensors of a saved model lie in the parameters: each a parameter under its own name, or rows of a fused one.</summary>
+    internal virtual IEnumerable<PretrainedTensor> PretrainedTensors() => NamedParameters().Select(entry => PretrainedTensor.Whole(entry.Key, entry.Value));
 
     /// <summary>
     /// Sum of the cross entropies of the batch's targets, in nats; divide by <see cref="TokenBatch.TargetCount"/>. Logits never exist beside
@@ -127,8 +141,10 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         for (int i = 0; i < rows.Length; i++) inverse[rows[i] = batch.LastRow(i)] = i;
         using var frame = TensorScope.Begin();
         Tensor features = Features(batch, Embed(batch));
-        Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, rows, inverse, [rows.Length, features.Shape[1]], 0);
+        Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, Indices(rows), Indices(inverse), [rows.Length, features.Shape[1]], 0);
         return frame.Return(F.Linear(last, Head.Weight, Head.Bias?.Value));
+
+        Tensor Indices(int[] of) => Tensor.From(of, [of.Length], features.Device);
     }
 
     /// <summary>Logits of every row, <c>[rows, vocabulary]</c>; those of padding mean nothing.</summary>

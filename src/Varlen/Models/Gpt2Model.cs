@@ -73,6 +73,9 @@ public sealed partial class Gpt2Model : CausalLanguageModel
     public override int Heads => Config.Heads;
 
     /// <inheritdoc/>
+    public override IReadOnlyList<int> EndOfText => Config.EndOfText is { } end ? [end] : [];
+
+    /// <inheritdoc/>
     public override int HeadDim => Config.Width / Config.Heads;
 
     /// <inheritdoc/>
