@@ -69,6 +69,7 @@ public sealed record AuditedStrategy(string Name, ICollator Collator)
     public static IReadOnlyList<AuditedStrategy> All(int paddedLength) =>
     [
         Packed, new("flattened", new FlattenCollator()), new("block-diagonal", new BlockDiagonalCollator()), new("nested", new NestedCollator()),
-        new("padded to the longest", new PadToLongestCollator()), new($"padded to {paddedLength}", new PadToMaximumCollator(paddedLength)), new("dense document mask", new DocumentMaskCollator()),
+        new("padded to the longest", new PadToLongestCollator()), new($"padded to {paddedLength}", new PadToMaximumCollator(paddedLength)),
+        new("padded, unpadded around attention", new PadAndUnpadCollator(paddedLength)), new("dense document mask", new DocumentMaskCollator()),
     ];
 }

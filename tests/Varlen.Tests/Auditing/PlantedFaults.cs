@@ -92,7 +92,7 @@ internal static class PlantedFaults
     private sealed class ChangedAttention(SequenceLayout layout, Func<Tensor, Tensor, Tensor, Tensor, AttentionLayer, Tensor> change) : AttentionStrategy
     {
         public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
-            => change(F.VarlenAttention(query, key, value, layout, layout, new AttentionOptions { Window = layer.Causal ? AttentionWindow.Causal : AttentionWindow.Full, Scale = layer.Scale }), query, key, value, layer);
+            => change(F.VarlenAttention(query, key, value, layout, layout, new AttentionOptions { Window = layer.Window, Scale = layer.Scale }), query, key, value, layer);
     }
 
     private sealed class UnmaskedAttention(int batch, int length) : AttentionStrategy
