@@ -20,4 +20,4 @@ while (trainer.StepCount < steps) Console.WriteLine($"step {trainer.StepCount + 
 Console.WriteLine($"held-out text: {new Evaluator(model, tokenizer).Run(store, plan, batchTokens: 1024).BitsPerByte:F2} bits a byte");
 model.SavePretrained("model");                                               // with the names that transformers reads
 tokenizer.Save("model/tokenizer.json");
-Console.WriteLine(tokenizer.Decode(new TextGenerator(model, tokenizer.EndOfText).Generate([tokenizer.EndOfText], maxTokens: 200)));
+Console.WriteLine(tokenizer.Decode(new TextGenerator(model, tokenizer).Generate([tokenizer.EndOfText])));

@@ -7,7 +7,7 @@ internal static class BenchCommand
 {
     public static Command Create() => new("bench", "Measure kernels against what this machine can do at the same moment.")
     {
-        BenchAttentionCommand.Create(), BenchMatMulCommand.Create(), BenchOpsCommand.Create(), BenchParityCommand.Create(), BenchStepCommand.Create(),
+        BenchAttentionCommand.Create(), BenchGenerateCommand.Create(), BenchMatMulCommand.Create(), BenchOpsCommand.Create(), BenchParityCommand.Create(), BenchStepCommand.Create(),
     };
 
     /// <summary>Says so on the error stream when figures would mean nothing.</summary>

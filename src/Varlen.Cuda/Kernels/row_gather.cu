@@ -1,4 +1,4 @@
-// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1.
+// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1; or scatters them: destination[indices[i]] is source[i].
 #include "any_type.cuh"
 #include "vector.cuh"
 
@@ -37,6 +37,24 @@ KERNEL(gather_rows, GatherArguments, 256, 4) {
         case 4: move_rows(a, (u32)a.fill); break;
         case 2: move_rows(a, (u16)a.fill); break;
         default: move_rows(a, (u8)a.fill); break;
+    }
+}
+
+template <class U> __device__ __forceinline__ void spread_rows(const GatherArguments& a) {
+    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)gridDim.x * 256) {
+        i64 row, column;
+        place(a, i, row, column);
+        ((U*)a.destination)[a.indices[row] * a.stride + column] = ((const U*)a.source)[row * a.source_stride + column];
+    }
+}
+
+KERNEL(scatter_rows, GatherArguments, 256, 4) {
+    switch (a.unit) {
+        case 16: spread_rows<Vec<u64, 2>>(a); break;
+        case 8: spread_rows<u64>(a); break;
+        case 4: spread_rows<u32>(a); break;
+        case 2: spread_rows<u16>(a); break;
+        default: spread_rows<u8>(a); break;
     }
 }
 

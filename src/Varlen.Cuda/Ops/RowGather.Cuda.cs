@@ -4,9 +4,10 @@ using Varlen.Ops;
 
 namespace Varlen.Backends.Cuda;
 
-internal sealed unsafe partial class CudaBackend : IRowGatherKernels
+internal sealed unsafe partial class CudaBackend : IRowGatherKernels, IRowScatterKernels
 {
-    private static readonly KernelFamily GatherRowsKernel = new("row_gather.cu", "gather_rows"), GatherValuesKernel = new("row_gather.cu", "gather_values");
+    private static readonly KernelFamily GatherRowsKernel = new("row_gather.cu", "gather_rows"), GatherValuesKernel = new("row_gather.cu", "gather_values"),
+        ScatterRowsKernel = new("row_gather.cu", "scatter_rows");
 
     public void GatherRows(Tensor source, Tensor indices, Tensor destination, double fill, bool accumulate)
     {
@@ -24,6 +25,21 @@ internal sealed unsafe partial class CudaBackend : IRowGatherKernels
             Fill = Bits(destination.DType, fill), FillValue = fill, RowItems = new Divider(checked((int)(features / elements))),
         };
         Launch((isMove ? GatherRowsKernel : GatherValuesKernel).With(), ElementBlocks(destination.Count / elements, 256), 256, in arguments);
+    }
+
+    public void ScatterRows(Tensor source, Tensor indices, Tensor destination)
+    {
+        if (source.Count == 0) return;
+        long rows = indices.Count, features = source.Count / rows, sourceStride = RowGather.Stride(source, features), stride = RowGather.Stride(destination, features);
+        int size = source.DType.Size(), unit = 16;
+        while (unit > size && (((features | sourceStride | stride) * size) % unit != 0 || source.Pointer % unit != 0 || destination.Pointer % unit != 0)) unit /= 2;
+        int elements = unit / size;
+        var arguments = new GatherArguments
+        {
+            Source = source.Pointer, Destination = destination.Pointer, Indices = indices.Pointer, Rows = rows, SourceStride = sourceStride / elements, Stride = stride / elements,
+            Unit = unit, RowItems = new Divider(checked((int)(features / elements))),
+        };
+        Launch(ScatterRowsKernel.With(), ElementBlocks(source.Count / elements, 256), 256, in arguments);
     }
 
     /// <summary>A value's bits in an element type, repeated to eight bytes.</summary>

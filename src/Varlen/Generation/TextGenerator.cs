@@ -1,66 +1,144 @@
 using System.Runtime.InteropServices;
 using Varlen.Models;
+using Varlen.Text;
 
 namespace Varlen.Generation;
 
-/// <summary>Continues token sequences with what a model finds likely.</summary>
-/// <param name="model">The model, which stays its owner's.</param>
-/// <param name="endOfText">The id that ends a text.</param>
-public sealed class TextGenerator(CausalLanguageModel model, int endOfText)
+/// <summary>
+/// Continues token sequences with what a model finds likely. Prompts of different lengths go on together without padding, and as one ends
+/// the next begins. When the model's positions are used up, the older half of a sequence is forgotten and the rest is read again.
+/// </summary>
+/// <remarks>
+/// A prompt's tokens are a function of the prompt, the options and the model on one machine: on the CPU to the bit, on a GPU as far as the
+/// logits are, which deterministic mode makes independent of the batch.
+/// </remarks>
+public sealed class TextGenerator
 {
-    /// <summary>
-    /// Draws tokens one by one, each as it is asked for, until the end of the text or a number of them. The same seed gives the same tokens on
-    /// one machine. When the model's positions are used up, the older half is forgotten and the rest is read again.
-    /// </summary>
-    /// <param name="prompt">At least one id; of a prompt longer than the model's positions only the end is read.</param>
-    /// <param name="maxTokens">Most tokens to add.</param>
-    /// <param name="temperature">Divides the logits; 0 takes the likeliest token.</param>
-    /// <param name="topK">Only this many of the likeliest tokens may be drawn; all when null.</param>
-    /// <param name="topP">Only the likeliest tokens that together have this probability may be drawn; all when null.</param>
-    /// <param name="seed">Seed of the draws.</param>
-    /// <returns>The added ids, without the end of the text.</returns>
-    /// <exception cref="ArgumentException">The prompt is empty or holds an id that is not in the vocabulary.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">A number is out of range.</exception>
-    public IEnumerable<int> Generate(ReadOnlySpan<int> prompt, int maxTokens, double temperature = 0.8, int? topK = null, double? topP = null, long seed = 1)
+    // Rows of a pass over prompts: more gain nothing, and activations grow with them.
+    private const int MostPromptTokens = 8192;
+
+    private readonly CausalLanguageModel _model;
+    private readonly Tokenizer? _tokenizer;
+    private readonly HashSet<int> _ends;
+
+    /// <summary>A generator of ids.</summary>
+    /// <param name="model">The model, which stays its owner's.</param>
+    /// <param name="endOfText">Ids that end a text; the model's when there are none.</param>
+    public TextGenerator(CausalLanguageModel model, params ReadOnlySpan<int> endOfText)
     {
-        if (prompt.IsEmpty) throw new ArgumentException("the prompt is empty; give at least one token", nameof(prompt));
-        for (int i = 0; i < prompt.Length; i++)
-            if ((uint)prompt[i] >= (uint)model.VocabularySize)
-                throw new ArgumentException($"token {i} of the prompt is {prompt[i]}, and the model's vocabulary has the ids 0 to {model.VocabularySize - 1}; tokenizer and model must be of one vocabulary", nameof(prompt));
-        ArgumentOutOfRangeException.ThrowIfNegative(maxTokens);
-        var sampler = new TokenSampler(temperature, topK, topP, (ulong)seed);
-        int count = Math.Min(prompt.Length, model.MaxLength);
-        var window = new int[model.MaxLength];
-        prompt[^count..].CopyTo(window);
-        return Draws(sampler, window, count, maxTokens);
+        ArgumentNullException.ThrowIfNull(model);
+        _model = model;
+        _ends = endOfText.IsEmpty ? [.. model.EndOfText] : [.. endOfText];
     }
 
-    private IEnumerable<int> Draws(TokenSampler sampler, int[] window, int count, int maxTokens)
+    /// <summary>A generator of ids and texts. A text ends with the ids that the model names, and with the tokenizer's.</summary>
+    /// <param name="model">The model, which stays its owner's.</param>
+    /// <param name="tokenizer">Makes texts of ids.</param>
+    public TextGenerator(CausalLanguageModel model, Tokenizer tokenizer) : this(model)
     {
-        // An enumerable may be run again, from the same start.
-        window = [.. window];
-        using var cache = new KvCache(model);
-        var logits = new float[model.VocabularySize];
-        for (int n = 0; n < maxTokens; n++)
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        _tokenizer = tokenizer;
+        _ends.Add(tokenizer.EndOfText);
+    }
+
+    /// <summary>Continues one prompt, each token as it is asked for. The same seed gives the same tokens on one machine.</summary>
+    /// <param name="prompt">At least one id; of a prompt longer than the model's positions only the end is read.</param>
+    /// <param name="options">How; defaults when null.</param>
+    /// <returns>The added ids, without the end of the text. Those of a stop string are among them.</returns>
+    /// <exception cref="ArgumentException">The prompt is empty or holds an id that is not in the vocabulary, or an option is wrong.</exception>
+    public IEnumerable<int> Generate(ReadOnlySpan<int> prompt, GenerationOptions? options = null)
+    {
+        GenerationPrompt[] prompts = [prompt.ToArray()];
+        Check(prompts[0], 0);
+        return Stream(prompts, Checked(options)).Where(token => token.Id >= 0 && token.End != GenerationEnd.EndOfText).Select(token => token.Id);
+    }
+
+    /// <summary>Continues many prompts together; tokens come as they are drawn, those of one prompt in order.</summary>
+    /// <param name="prompts">Taken one by one as there is room, so that they may be read from anywhere.</param>
+    /// <param name="options">How; defaults when null.</param>
+    /// <returns>Each token with the number of its prompt; the last of each says why it is.</returns>
+    /// <exception cref="ArgumentException">
+    /// An option is wrong; or, as it is taken, a prompt is empty or holds an id that is not in the vocabulary: the message names its number.
+    /// </exception>
+    public IEnumerable<GeneratedToken> Generate(IEnumerable<GenerationPrompt> prompts, GenerationOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(prompts);
+        return Stream(prompts, Checked(options));
+    }
+
+    private GenerationOptions Checked(GenerationOptions? options)
+    {
+        options ??= new GenerationOptions();
+        options.Validate();
+        if (options.Stop.Count > 0 && _tokenizer is null) throw new ArgumentException("stop strings need a tokenizer; make the generator with one", nameof(options));
+        return options;
+    }
+
+    private void Check(GenerationPrompt prompt, int number)
+    {
+        if (prompt.Ids.IsEmpty) throw new ArgumentException($"prompt {number} is empty; give at least one token", nameof(prompt));
+        for (int i = 0; i < prompt.Ids.Length; i++)
+            if ((uint)prompt.Ids.Span[i] >= (uint)_model.VocabularySize)
+                throw new ArgumentException($"token {i} of prompt {number} is {prompt.Ids.Span[i]}, and the model's vocabulary has the ids 0 to {_model.VocabularySize - 1}; tokenizer and model must be of one vocabulary", nameof(prompt));
+    }
+
+    private IEnumerable<GeneratedToken> Stream(IEnumerable<GenerationPrompt> prompts, GenerationOptions options)
+    {
+        var slots = new GenerationSequence?[options.BatchSize];
+        using var cache = new KvCache(_model, slots.Length);
+        using IEnumerator<GenerationPrompt> waiting = prompts.GetEnumerator();
+        bool more = true;
+        for (int number = 0; ;)
         {
-            Read(cache, window.AsMemory(cache.Lengths[0]..count), logits);
-            int next = sampler.Draw(logits, n);
-            if (next == endOfText) yield break;
-            yield return next;
-            if (count == window.Length)
+            for (int slot = 0; slot < slots.Length && more; slot++)
             {
-                window.AsSpan(count - count / 2).CopyTo(window);
-                count /= 2;
-                cache.Clear();
+                if (slots[slot] is not null || !(more = waiting.MoveNext())) continue;
+                Check(waiting.Current, number);
+                var sequence = new GenerationSequence(number++, waiting.Current, options, _model.MaxLength, _ends, _tokenizer is null ? null : new TextTail(_tokenizer, options.Stop));
+                if (options.MaxTokens > 0) slots[slot] = sequence;
+                else yield return sequence.Nothing;
             }
-            window[count++] = next;
+            int[] group = NextGroup(slots, cache);
+            if (group.Length == 0 && more) continue;
+            if (group.Length == 0) yield break;
+            float[] logits = Read(cache, slots, group);
+            for (int i = 0; i < group.Length; i++)
+            {
+                GeneratedToken token = slots[group[i]]!.Draw(logits.AsSpan(i * _model.VocabularySize, _model.VocabularySize));
+                if (token.End != GenerationEnd.None)
+                {
+                    slots[group[i]] = null;
+                    cache.Clear(group[i]);
+                }
+                yield return token;
+            }
         }
     }
 
-    private static void Read(KvCache cache, ReadOnlyMemory<int> tokens, Span<float> logits)
+    // New prompts first, up to a number of tokens: they are read without the cache. Else all that go on.
+    private static int[] NextGroup(GenerationSequence?[] slots, KvCache cache)
+    {
+        var fresh = new List<int>();
+        int tokens = 0;
+        for (int slot = 0; slot < slots.Length; slot++)
+        {
+            if (slots[slot] is not { IsFresh: true } sequence) continue;
+            if (fresh.Count > 0 && tokens + sequence.Unread.Length > MostPromptTokens) break;
+            tokens += sequence.Unread.Length;
+            cache.Clear(slot);
+            fresh.Add(slot);
+        }
+        return fresh.Count > 0 ? [.. fresh] : [.. Enumerable.Range(0, slots.Length).Where(slot => slots[slot] is not null)];
+    }
+
+    private float[] Read(KvCache cache, GenerationSequence?[] slots, int[] group)
     {
         using TensorScope scope = TensorScope.Begin();
-        Tensor single = cache.Advance([tokens]).To(dtype: DType.Float32);
-        single.Device.Backend.CopyToHost(single.Pointer, MemoryMarshal.AsBytes(logits));
+        var tokens = new ReadOnlyMemory<int>[slots.Length];
+        foreach (int slot in group) tokens[slot] = slots[slot]!.Unread;
+        Tensor logits = cache.Advance(tokens).To(dtype: DType.Float32);
+        float[] values = GC.AllocateUninitializedArray<float>(checked((int)logits.Count));
+        logits.Device.Backend.CopyToHost(logits.Pointer, MemoryMarshal.AsBytes(values.AsSpan()));
+        return values;
     }
 }

@@ -3,31 +3,40 @@ using Varlen.Backends.Cpu;
 namespace Varlen.Generation;
 
 /// <summary>
-/// Draws ids from logits: divided by a temperature, then only the <c>topK</c> likeliest, then of those the fewest that together have a
+/// Draws ids from logits: lowered by a penalty for tokens that were there, divided by a temperature, then only the <c>topK</c> likeliest, then of those the fewest that together have a
 /// probability of at least <c>topP</c>. The n-th draw is a function of seed, n and logits alone.
 /// </summary>
 internal sealed class TokenSampler
 {
-    private readonly double _temperature, _topP;
+    private readonly double _temperature, _topP, _penalty;
     private readonly int _topK;
     private readonly ulong _seed;
     private double[] _weights = [];
     private ulong[] _order = [];
 
     /// <exception cref="ArgumentOutOfRangeException">A number is out of range.</exception>
-    public TokenSampler(double temperature, int? topK, double? topP, ulong seed)
+    public TokenSampler(double temperature, int? topK, double? topP, ulong seed, double repetitionPenalty = 1)
+    {
+        Check(temperature, topK, topP, repetitionPenalty);
+        (_temperature, _topK, _topP, _seed, _penalty) = (temperature, topK ?? int.MaxValue, topP ?? 1, seed, repetitionPenalty);
+    }
+
+    /// <exception cref="ArgumentOutOfRangeException">A number is out of range.</exception>
+    public static void Check(double temperature, int? topK, double? topP, double repetitionPenalty)
     {
         if (!(temperature >= 0 && double.IsFinite(temperature))) throw new ArgumentOutOfRangeException(nameof(temperature), temperature, "the temperature must be finite and not negative; 0 takes the likeliest token");
         if (topK < 1) throw new ArgumentOutOfRangeException(nameof(topK), topK, "at least 1 token must be kept; leave it out to keep all");
         if (topP is { } p && !(p > 0 && p <= 1)) throw new ArgumentOutOfRangeException(nameof(topP), topP, "the kept probability must be above 0 and at most 1");
-        (_temperature, _topK, _topP, _seed) = (temperature, topK ?? int.MaxValue, topP ?? 1, seed);
+        if (!(repetitionPenalty > 0 && double.IsFinite(repetitionPenalty))) throw new ArgumentOutOfRangeException(nameof(repetitionPenalty), repetitionPenalty, "the penalty must be finite and positive; 1 changes nothing");
     }
 
     /// <param name="logits">One for each id.</param>
     /// <param name="n">Number of the draw.</param>
+    /// <param name="seen">Ids whose logits the penalty lowers; null for none.</param>
     /// <exception cref="InvalidOperationException">No logit is finite, or one is NaN or infinite.</exception>
-    public int Draw(ReadOnlySpan<float> logits, long n)
+    public int Draw(ReadOnlySpan<float> logits, long n, IEnumerable<int>? seen = null)
     {
+        if (seen is not null && _penalty != 1) logits = Penalised(logits, seen);
         int top = 0;
         for (int i = 0; i < logits.Length; i++)
         {
@@ -43,6 +52,13 @@ internal sealed class TokenSampler
         (uint w0, uint w1, _, _) = Philox.Block((uint)n, (uint)(n >>> 32), 0, 4, (uint)_seed, (uint)(_seed >> 32));
         double uniform = ((w0 >> 5) * 67108864.0 + (w1 >> 6)) / 9007199254740992.0;
         return _topK >= logits.Length && _topP == 1 ? Pick(weights, uniform * total) : PickLikely(logits, weights, total, uniform);
+    }
+
+    private float[] Penalised(ReadOnlySpan<float> logits, IEnumerable<int> seen)
+    {
+        float[] lowered = logits.ToArray();
+        foreach (int id in seen) lowered[id] = (float)(logits[id] > 0 ? logits[id] / _penalty : logits[id] * _penalty);
+        return lowered;
     }
 
     private static int Pick(ReadOnlySpan<double> weights, double at)

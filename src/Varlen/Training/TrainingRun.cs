@@ -204,6 +204,6 @@ public sealed class TrainingRun : IDisposable
     private string Sample()
     {
         int[] prompt = [Tokenizer.EndOfText];
-        return Tokenizer.Decode(new Generation.TextGenerator(Model, Tokenizer.EndOfText).Generate(prompt, SampleTokens));
+        return Tokenizer.Decode(new Generation.TextGenerator(Model, Tokenizer.EndOfText).Generate(prompt, new Generation.GenerationOptions { MaxTokens = SampleTokens }));
     }
 }

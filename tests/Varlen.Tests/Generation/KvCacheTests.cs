@@ -82,6 +82,63 @@ public sealed class KvCacheTests
         }
     }
 
+    /// <summary>Sequences wait, end and begin while others go on, and take each other's pages.</summary>
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    public void SequencesComeAndGo(DType dtype)
+    {
+        int seed = Numeric.FreshSeed();
+        var random = new Random(seed);
+        using CausalLanguageModel model = Make("gpt2", dtype);
+        model.Eval();
+        using var cache = new KvCache(model, 4);
+        List<int>[] read = [[], [], [], []];
+        for (int step = 0; step < 25; step++)
+        {
+            using TensorScope scope = TensorScope.Begin();
+            var tokens = new ReadOnlyMemory<int>[4];
+            for (int i = 0; i < 4; i++)
+            {
+                if (random.Next(6) == 0 || read[i].Count > 250)
+                {
+                    cache.Clear(i);
+                    read[i].Clear();
+                }
+                int[] ids = Ids(random.Next(3) switch { 0 => 0, 1 => 1, _ => random.Next(1, 40) }, (ulong)(seed + 4 * step + i));
+                tokens[i] = ids;
+                read[i].AddRange(ids);
+            }
+            if (tokens.All(ids => ids.IsEmpty)) continue;
+            Tensor logits = cache.Advance(tokens);
+            Assert.Equal(read.Select(ids => ids.Count), cache.Lengths.ToArray());
+            int row = 0;
+            for (int i = 0; i < 4; i++)
+                if (!tokens[i].IsEmpty) Numeric.AssertSameBits(Recompute(model, read[i].ToArray()), logits.Narrow(0, row++, 1));
+            Assert.Equal(row, logits.Shape[0]);
+        }
+        // What is in use, and half as many pages again.
+        Assert.True(cache.Bytes <= 2L * 2 * 24 * dtype.Size() * KvCache.PageSize * 4 * 5, $"seed {seed}: {cache.Bytes} bytes");
+    }
+
+    [Fact]
+    public void PagesAreGivenBackAndTakenAgain()
+    {
+        var pages = new PageAllocator(3, 4);
+        pages.Resize(0, 3);
+        pages.Resize(1, 1);
+        Assert.Equal(4, pages[0].ToArray().Concat(pages[1].ToArray()).Distinct().Count());
+        int[] first = pages[0].ToArray();
+        pages.Resize(0, 1);
+        Assert.Equal(first[..1], pages[0].ToArray());
+        pages.Resize(2, 2);
+        Assert.Subset(first.ToHashSet(), pages[2].ToArray().ToHashSet());
+        Assert.Equal(4, pages.InUse);
+        for (int i = 0; i < 3; i++) pages.Resize(i, 4);
+        Assert.Equal(12, pages.Count);
+        Assert.Equal(Enumerable.Range(0, 12), Enumerable.Range(0, 3).SelectMany(i => pages[i].ToArray()).Order());
+    }
+
     [Fact]
     public void RefusesWhatItCannotReadAndStaysAsItWas()
     {
@@ -89,7 +146,7 @@ public sealed class KvCacheTests
         using var cache = new KvCache(model);
         using TensorScope scope = TensorScope.Begin();
         cache.Advance([Ids(4, 1)]);
-        Assert.Contains("no tokens for sequence 0", Refusal(Array.Empty<int>()), StringComparison.Ordinal);
+        Assert.Contains("no tokens for any sequence", Refusal(Array.Empty<int>()), StringComparison.Ordinal);
         Assert.Contains($"pass the model's {MaxLength} positions", Refusal(Ids(MaxLength, 1)), StringComparison.Ordinal);
         Assert.Contains("vocabulary", Refusal((int[])[Vocabulary]), StringComparison.Ordinal);
         Assert.Contains("tokens for 2 sequences", Assert.Throws<ArgumentException>(() => cache.Advance([Ids(1, 1), Ids(1, 1)])).Message, StringComparison.Ordinal);

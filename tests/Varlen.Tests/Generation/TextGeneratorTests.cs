@@ -45,7 +45,7 @@ public sealed class TextGeneratorTests
     {
         using Decoder model = Make(maxLength);
         int[] prompt = new RandomTokenDataset(LengthDistribution.Fixed(promptLength), 9, 4)[0].Tokens.ToArray();
-        Assert.Equal(Greedy(model, prompt, 30), new TextGenerator(model, endOfText: -1).Generate(prompt, 30, temperature: 0));
+        Assert.Equal(Greedy(model, prompt, 30), new TextGenerator(model, -1).Generate(prompt, new GenerationOptions { MaxTokens = 30, Temperature = 0 }));
     }
 
     [Fact]
@@ -55,7 +55,7 @@ public sealed class TextGeneratorTests
         int[] prompt = [1, 2, 3];
         List<int> all = Greedy(model, prompt, 20);
         int end = all[^1];
-        Assert.Equal(all.TakeWhile(id => id != end), new TextGenerator(model, end).Generate(prompt, 20, temperature: 0));
+        Assert.Equal(all.TakeWhile(id => id != end), new TextGenerator(model, end).Generate(prompt, new GenerationOptions { MaxTokens = 20, Temperature = 0 }));
     }
 
     [Fact]
@@ -63,20 +63,21 @@ public sealed class TextGeneratorTests
     {
         using Decoder model = Make();
         var generator = new TextGenerator(model, -1);
-        IEnumerable<int> tokens = generator.Generate([1, 2], 25, temperature: 8, topK: 5, topP: 0.95, seed: 7);
+        var options = new GenerationOptions { MaxTokens = 25, Temperature = 8, TopK = 5, TopP = 0.95, Seed = 7 };
+        IEnumerable<int> tokens = generator.Generate([1, 2], options);
         int[] first = [.. tokens];
         Assert.Equal(25, first.Length);
         Assert.Equal(first, tokens);
-        Assert.NotEqual(first, generator.Generate([1, 2], 25, temperature: 8, topK: 5, topP: 0.95, seed: 8));
-        Assert.Equal(first[..10], generator.Generate([1, 2], 10, temperature: 8, topK: 5, topP: 0.95, seed: 7));
-        Assert.Equal(generator.Generate([1, 2], 25, temperature: 0), generator.Generate([1, 2], 25, temperature: 2, topK: 1));
+        Assert.NotEqual(first, generator.Generate([1, 2], options with { Seed = 8 }));
+        Assert.Equal(first[..10], generator.Generate([1, 2], options with { MaxTokens = 10 }));
+        Assert.Equal(generator.Generate([1, 2], options with { Temperature = 0 }), generator.Generate([1, 2], options with { Temperature = 2, TopK = 1, TopP = null }));
     }
 
     [Fact]
     public void StreamsAndReleasesWhenLeftEarly()
     {
         using Decoder model = Make();
-        Memory.AssertReleasesAll(() => Assert.Equal(2, new TextGenerator(model, -1).Generate([1], int.MaxValue).Take(2).Count()));
+        Memory.AssertReleasesAll(() => Assert.Equal(2, new TextGenerator(model, -1).Generate([1], new GenerationOptions { MaxTokens = int.MaxValue }).Take(2).Count()));
     }
 
     [Fact]
@@ -84,12 +85,13 @@ public sealed class TextGeneratorTests
     {
         using Decoder model = Make();
         var generator = new TextGenerator(model, -1);
-        Assert.Throws<ArgumentException>(() => generator.Generate([], 1));
-        Assert.Contains("token 1 of the prompt is 9", Assert.Throws<ArgumentException>(() => generator.Generate([1, 9], 1)).Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], -1));
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], 1, temperature: double.NaN));
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], 1, topK: 0));
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], 1, topP: 0));
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], 1, topP: 1.1));
+        Assert.Contains("prompt 0 is empty", Assert.Throws<ArgumentException>(() => generator.Generate(Array.Empty<int>())).Message, StringComparison.Ordinal);
+        Assert.Contains("token 1 of prompt 0 is 9", Assert.Throws<ArgumentException>(() => generator.Generate([1, 9])).Message, StringComparison.Ordinal);
+        foreach (GenerationOptions wrong in (GenerationOptions[])[new() { MaxTokens = -1 }, new() { Temperature = double.NaN }, new() { TopK = 0 }, new() { TopP = 0 }, new() { TopP = 1.1 }, new() { RepetitionPenalty = 0 }, new() { BatchSize = 0 }])
+            Assert.Throws<ArgumentOutOfRangeException>(() => generator.Generate([1], wrong));
+        Assert.Contains("tokenizer", Assert.Throws<ArgumentException>(() => generator.Generate([1], new GenerationOptions { Stop = ["a"] })).Message, StringComparison.Ordinal);
+        Assert.Contains("empty", Assert.Throws<ArgumentException>(() => generator.Generate([1], new GenerationOptions { Stop = [""] })).Message, StringComparison.Ordinal);
+        IEnumerable<GeneratedToken> second = generator.Generate([new GenerationPrompt((int[])[1]), new GenerationPrompt((int[])[2, 9])], new GenerationOptions { MaxTokens = 2 });
+        Assert.Contains("token 1 of prompt 1 is 9", Assert.Throws<ArgumentException>(() => second.Count()).Message, StringComparison.Ordinal);
     }
 }

@@ -134,7 +134,7 @@ public sealed class CudaTrainerTests
         if (!TestDevices.IsEmulated) Assert.Equal(Write(model), there);
     }
 
-    private static int[] Write(CausalLanguageModel model) => [.. new TextGenerator(model, Corpus.Tokenizer.EndOfText).Generate(Corpus.Tokenizer.Encode("ab"), 6, temperature: 0)];
+    private static int[] Write(CausalLanguageModel model) => [.. new TextGenerator(model, Corpus.Tokenizer.EndOfText).Generate(Corpus.Tokenizer.Encode("ab"), new GenerationOptions { MaxTokens = 6, Temperature = 0 })];
 
     private static float[] Weights(CausalLanguageModel model) => [.. model.StateDict().Values.SelectMany(tensor => tensor.ToArray<float>())];
 }

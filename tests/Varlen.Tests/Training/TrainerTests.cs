@@ -21,7 +21,7 @@ public sealed class TrainerTests
         var losses = new List<double>();
         for (int i = 0; i < 150; i++) losses.Add(trainer.Step().Loss);
         Assert.True(losses[0] > 5 && losses[^1] < 1.2, $"from {losses[0]} to {losses[^1]}");
-        int[] written = [.. new TextGenerator(model, Corpus.Tokenizer.EndOfText).Generate(Corpus.Tokenizer.Encode("ab"), 6, temperature: 0)];
+        int[] written = [.. new TextGenerator(model, Corpus.Tokenizer.EndOfText).Generate(Corpus.Tokenizer.Encode("ab"), new GenerationOptions { MaxTokens = 6, Temperature = 0 })];
         Assert.StartsWith("aba", Corpus.Tokenizer.Decode(written), StringComparison.Ordinal);
     }
 
