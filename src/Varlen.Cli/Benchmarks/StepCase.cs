@@ -7,30 +7,40 @@ using Varlen.Optim;
 
 namespace Varlen.Cli.Benchmarks;
 
-/// <summary>One strategy in one mode: a model, an optimiser and batches of its own, stepped again and again.</summary>
-internal sealed class StepCase : IDisposable
+/// <summary>Something that takes one step after the other.</summary>
+internal interface IStepCase : IDisposable
 {
-    private const double AdamWLearningRate = 1e-4, SgdLearningRate = 1e-3;
+    /// <summary>Takes a step.</summary>
+    /// <param name="counted">Whether its time counts.</param>
+    void Step(bool counted);
+}
+
+/// <summary>One strategy in one mode: a model, an optimiser and batches of its own, stepped again and again.</summary>
+internal sealed class StepCase : IStepCase
+{
+    private readonly StepWorkload[] _workloads;
+    private readonly IReadOnlyList<TokenSequence>[] _sequences;
     private readonly TokenBatch[] _batches;
-    private readonly Decoder _model;
+    private readonly CausalLanguageModel _model;
     private readonly Optimizer? _optimizer;
     private readonly StepState _state;
-    private readonly double _learningRate;
-    private readonly List<double> _milliseconds = [], _hostMilliseconds = [], _losses = [];
-    private readonly double _operations;
+    private readonly double _learningRate, _operations;
+    private readonly List<double> _milliseconds = [], _uploadMilliseconds = [], _hostMilliseconds = [], _losses = [];
     private readonly CudaBackend? _cuda;
     private long _steps, _ownBytes, _peakBytes;
-    private int _launches;
+    private int _next, _launches;
 
     public StepCase(StepWorkload workload, StepMode mode, StepStrategy strategy)
     {
         _cuda = workload.Device.Backend as CudaBackend;
         long before = LiveBytes;
-        (Mode, Strategy, _operations) = (mode, strategy, workload.Batches.Average(batch => batch.Operations(strategy.Attended(batch), mode)));
-        _batches = [.. workload.Batches.Select(batch => strategy.Collator(batch).Collate(batch.Sequences(), batch.Device))];
+        _workloads = [.. workload.Batches];
+        (Mode, Strategy, _operations) = (mode, strategy, _workloads.Average(batch => batch.Operations(strategy, mode)));
+        _sequences = [.. _workloads.Select(batch => batch.Sequences())];
+        _batches = [.. _workloads.Select((_, index) => Collate(index))];
         _model = workload.CreateModel(mode);
         _state = new StepState(workload.Device, workload.Seed);
-        _learningRate = workload.Optimizer == StepOptimizer.Sgd ? SgdLearningRate : AdamWLearningRate;
+        _learningRate = workload.LearningRate;
         if (mode != StepMode.Train) _model.Eval();
         else if (workload.Optimizer == StepOptimizer.Sgd) _optimizer = new Sgd(_model.NamedParameters(), _learningRate, new SgdOptions());
         else _optimizer = new AdamW(_model.NamedParameters(), _learningRate);
@@ -52,35 +62,19 @@ internal sealed class StepCase : IDisposable
         }
     }
 
-    /// <summary>Takes a step.</summary>
-    /// <param name="counted">Whether its time counts.</param>
+    /// <summary>Takes two: one on a batch that is there, and one that makes its batch and sends it to the device.</summary>
     public void Step(bool counted)
     {
-        // What the other cases hold is no part of this one's peak.
-        long before = LiveBytes, others = before - _ownBytes;
-        if (_cuda is null) MemoryDiagnostics.ResetPeak();
-        else _cuda.Pool.ResetPeak();
-        int launched = _cuda?.LaunchCount ?? 0;
-        TokenBatch batch = _batches[_steps++ % _batches.Length];
-        long start = Stopwatch.GetTimestamp();
-        Tensor loss = _optimizer is null ? Evaluate(batch) : Train(_optimizer, batch);
-        double host = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-        loss.Device.Synchronize();
-        double milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-        _launches = (_cuda?.LaunchCount ?? 0) - launched;
-        _peakBytes = Math.Max(_peakBytes, (_cuda?.Pool.PeakBytes ?? MemoryDiagnostics.PeakBytes) - others);
-        _losses.Add(loss.Item() / batch.TargetCount);
-        loss.Dispose();
-        _ownBytes += LiveBytes - before;
-        if (!counted) return;
-        _milliseconds.Add(milliseconds);
-        _hostMilliseconds.Add(host);
+        int index = _next++ % _batches.Length;
+        Resident(_batches[index], counted);
+        WithUpload(index, counted);
     }
 
     /// <summary>What was measured so far.</summary>
     public StepRow Row() => new(Mode, Strategy, (int)_batches.Average(batch => (double)batch.RealTokens), (int)_batches.Average(batch => (double)batch.Rows), [.. _milliseconds], _peakBytes, [.. _losses], _operations)
     {
-        Device = _cuda is null ? null : new StepDeviceRow(StepRow.Median(_hostMilliseconds), _launches),
+        UploadMilliseconds = [.. _uploadMilliseconds],
+        Device = _cuda is null ? null : new StepDeviceRow(Statistics.Median(_hostMilliseconds), _launches),
     };
 
     public void Dispose()
@@ -89,6 +83,52 @@ internal sealed class StepCase : IDisposable
         _state.Dispose();
         _model.Dispose();
         foreach (TokenBatch batch in _batches) batch.Dispose();
+    }
+
+    private TokenBatch Collate(int index) => Strategy.Collator(_workloads[index]).Collate(_sequences[index], _workloads[index].Device);
+
+    private void Resident(TokenBatch batch, bool counted)
+    {
+        // What the other cases hold is no part of this one's peak.
+        long before = LiveBytes, others = before - _ownBytes;
+        if (_cuda is null) MemoryDiagnostics.ResetPeak();
+        else _cuda.Pool.ResetPeak();
+        int launched = _cuda?.LaunchCount ?? 0;
+        long start = Stopwatch.GetTimestamp();
+        Tensor loss = Run(batch);
+        double host = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        loss.Device.Synchronize();
+        double milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        _launches = (_cuda?.LaunchCount ?? 0) - launched;
+        _peakBytes = Math.Max(_peakBytes, (_cuda?.Pool.PeakBytes ?? MemoryDiagnostics.PeakBytes) - others);
+        Record(loss, batch);
+        _ownBytes += LiveBytes - before;
+        if (!counted) return;
+        _milliseconds.Add(milliseconds);
+        _hostMilliseconds.Add(host);
+    }
+
+    private void WithUpload(int index, bool counted)
+    {
+        long start = Stopwatch.GetTimestamp();
+        using TokenBatch batch = Collate(index);
+        Tensor loss = Run(batch);
+        loss.Device.Synchronize();
+        double milliseconds = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        Record(loss, batch);
+        if (counted) _uploadMilliseconds.Add(milliseconds);
+    }
+
+    private void Record(Tensor loss, TokenBatch batch)
+    {
+        _losses.Add(loss.Item() / batch.TargetCount);
+        loss.Dispose();
+    }
+
+    private Tensor Run(TokenBatch batch)
+    {
+        _steps++;
+        return _optimizer is null ? Evaluate(batch) : Train(_optimizer, batch);
     }
 
     private Tensor Evaluate(TokenBatch batch)

@@ -1,7 +1,7 @@
 namespace Varlen.Data;
 
 /// <summary>
-/// How the rows of a batch attend to each other: padded, jagged, packed, under a block-diagonal mask or under a dense one. A model computes
+/// How the rows of a batch attend to each other: padded, padded but for attention, jagged, packed, under a block-diagonal mask or under a dense one. A model computes
 /// everything else row by row and asks its batch for this, so one model runs under every strategy and gives the same results.
 /// </summary>
 public abstract class AttentionStrategy : IDisposable

@@ -104,8 +104,10 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         for (int i = 0; i < rows.Length; i++) inverse[rows[i] = batch.LastRow(i)] = i;
         using var frame = TensorScope.Begin();
         Tensor features = Features(batch);
-        Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, rows, inverse, [rows.Length, features.Shape[1]], 0);
+        Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, Indices(rows), Indices(inverse), [rows.Length, features.Shape[1]], 0);
         return frame.Return(F.Linear(last, Head.Weight, Head.Bias?.Value));
+
+        Tensor Indices(int[] of) => Tensor.From(of, [of.Length], features.Device);
     }
 
     /// <summary>Logits of every row, <c>[rows, vocabulary]</c>; those of padding mean nothing.</summary>
