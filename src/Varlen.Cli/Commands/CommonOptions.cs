@@ -48,6 +48,9 @@ internal static class CommonOptions
     /// <summary>--deterministic.</summary>
     public static Option<bool> Deterministic() => new("--deterministic") { Description = "Results that depend on neither the batch nor the run; always so on the CPU, slower on a GPU." };
 
+    /// <summary>--capture.</summary>
+    public static Option<bool?> Capture() => OptionParsers.Choice("--capture", "Whether a GPU records the step once and replays it, on batches that are computed as if all had as many tokens as the budget; off by default.", ("on", true), ("off", false));
+
     /// <summary>Refuses double precision where there is none.</summary>
     /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>
     public static void RequireType(Device device, DType? type, string option)
