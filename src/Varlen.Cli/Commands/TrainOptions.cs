@@ -84,7 +84,7 @@ internal static class TrainOptions
         if (parse.GetValue(Capture) is { } capture && capture != config.Training.Capture) throw Differs("--capture", capture ? "on" : "off", config.Training.Capture ? "on" : "off");
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
-        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField);
+        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField ?? "none");
         if (parse.GetValue(TokenizerName) is { } tokenizer && tokenizer != "auto" && tokenizer != config.Tokenizer) throw Differs("--tokenizer", tokenizer, config.Tokenizer);
 
         void Same<T>(Option<T?> option, T value) where T : struct
