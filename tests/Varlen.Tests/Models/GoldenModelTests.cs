@@ -9,7 +9,7 @@ public sealed class GoldenModelTests
 {
     // The ways to train on sequences of any length first: padded with a mask, padded and unpadded around attention, flattened with positions.
     private static readonly ICollator[] Collators =
-        [new PadToLongestCollator(), new PadAndUnpadCollator(), new FlattenCollator(), new ConcatCollator(), new PadToMaximumCollator(16), new NestedCollator(), new BlockDiagonalCollator(), new DocumentMaskCollator()];
+        [new PadToLongestCollator(), new PadAndUnpadCollator(), new FlattenCollator(), new ConcatCollator(), new PadToMaximumCollator(100), new NestedCollator(), new BlockDiagonalCollator(), new DocumentMaskCollator()];
 
     public static TheoryData<string, string> ModelsAndDevices()
     {
