@@ -25,7 +25,8 @@ public sealed class GoldenModelTests
     {
         using var golden = new GoldenModel(name);
         using CausalLanguageModel model = CausalLanguageModel.FromPretrained(golden.Folder, TestDevices.Get(device));
-        foreach (ICollator collator in TestDevices.IsSlow && device == "cuda" ? Collators[..3] : Collators)
+        // Each way with some of the models where launches take long.
+        foreach (ICollator collator in TestDevices.IsSlow && device == "cuda" ? [Collators[name.Length % 3]] : Collators)
         {
             using TokenBatch batch = collator.Collate(golden.Sequences, model.Device);
             Check("logits", golden.Logits, GoldenModel.RealLogits(model, batch));
