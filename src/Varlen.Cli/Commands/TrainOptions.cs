@@ -11,7 +11,7 @@ internal static class TrainOptions
 {
     public static readonly Argument<string[]> Data = new("DATA") { Description = "Text files, jsonl files, or folders with texts and source code.", Arity = ArgumentArity.ZeroOrMore };
     public static readonly Option<string?> Resume = new("--resume") { Description = "Go on with the run in this folder, with its data and settings.", HelpName = "DIR" };
-    private static readonly Option<string?> Model = new("--model") { Description = "auto (by default), tiny, small (GPT-2), a GPT-2 config.json (its vocabulary becomes the tokenizer's), or the folder of a pretrained model.", HelpName = "MODEL" };
+    private static readonly Option<string?> Model = new("--model") { Description = "auto (by default), tiny, small (GPT-2), a config.json of GPT-2, Llama, Qwen2 or Mistral (its vocabulary becomes the tokenizer's), or the folder of a pretrained model.", HelpName = "MODEL" };
     private static readonly Option<string?> TokenizerName = new("--tokenizer") { Description = "byte, bpe:N (trained on the data) or a tokenizer.json; bytes below 5 MB of text, else bpe:4096.", HelpName = "TOKENIZER" };
     private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut, and nothing is dropped. 128 by default.");
     private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 1024 by default.");

@@ -106,16 +106,26 @@ public static class RunPlanner
             model.Dispose();
             throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} ids and the model {pretrained} knows {known}; use the tokenizer that belongs to it");
         }
-        int context = request.Context ?? (int)Math.Clamp(corpus.Lengths.Longest, 16, DefaultContext);
-        (Gpt2Config config, int? length) = request.Model switch
+        (int vocabulary, int end, ulong seed) = (tokenizer.VocabularySize, tokenizer.EndOfText, (ulong)request.Seed);
+        if (request.Model is not ("auto" or "tiny" or "small") && File.Exists(request.Model))
         {
-            "auto" or "tiny" => (Gpt2Config.Tiny, context),
-            "small" => (Gpt2Config.Small with { ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 }, Math.Max(context, 1024)),
-            _ when File.Exists(request.Model) => (Gpt2Config.Read(ModelConfigFile.OpenFile(request.Model)), (int?)null),
+            ModelConfigFile file = ModelConfigFile.OpenFile(request.Model);
+            return file.ModelType switch
+            {
+                Gpt2Config.ModelType => new Gpt2Model(Gpt2Config.Read(file) with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = end }, seed),
+                // The padding id is another tokenizer's.
+                LlamaConfig.Llama or LlamaConfig.Qwen2 or LlamaConfig.Mistral => new LlamaModel(LlamaConfig.Read(file) with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = [end], Padding = null }, seed),
+                _ => throw file.UnknownModel(),
+            };
+        }
+        int context = request.Context ?? (int)Math.Clamp(corpus.Lengths.Longest, 16, DefaultContext);
+        Gpt2Config config = request.Model switch
+        {
+            "auto" or "tiny" => Gpt2Config.Tiny with { MaxLength = context },
+            "small" => Gpt2Config.Small with { MaxLength = Math.Max(context, 1024), ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 },
             _ => throw new ArgumentException($"there is no model '{request.Model}'; use auto, tiny, small, a config.json or a model's folder"),
         };
-        return new Gpt2Model(
-            config with { VocabularySize = tokenizer.VocabularySize, MaxLength = length ?? config.MaxLength, BeginOfText = tokenizer.EndOfText, EndOfText = tokenizer.EndOfText }, (ulong)request.Seed);
+        return new Gpt2Model(config with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = end }, seed);
     }
 
     /// <summary>Floating-point operations a second of a matrix product of a Transformer's size, measured for some hundredths of a second.</summary>

@@ -11,7 +11,7 @@ public sealed record RunRequest
     /// <summary>How they are read.</summary>
     public TextCorpusOptions Reading { get; init; } = new();
 
-    /// <summary><c>auto</c>, <c>tiny</c>, <c>small</c>, a GPT-2 <c>config.json</c> (with the tokenizer's vocabulary in place of its own), or a folder with a pretrained model.</summary>
+    /// <summary><c>auto</c>, <c>tiny</c>, <c>small</c>, a <c>config.json</c> of GPT-2 or Llama's like (with the tokenizer's vocabulary in place of its own), or a folder with a pretrained model.</summary>
     public string Model { get; init; } = "auto";
 
     /// <summary><c>auto</c>, <c>byte</c>, <c>bpe:N</c>, or a <c>tokenizer.json</c>.</summary>

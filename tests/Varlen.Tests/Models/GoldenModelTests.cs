@@ -9,7 +9,7 @@ public sealed class GoldenModelTests
 {
     // The ways to train on sequences of any length first: padded with a mask, padded and unpadded around attention, flattened with positions.
     private static readonly ICollator[] Collators =
-        [new PadToLongestCollator(), new PadAndUnpadCollator(), new FlattenCollator(), new ConcatCollator(), new PadToMaximumCollator(16), new NestedCollator(), new BlockDiagonalCollator(), new DocumentMaskCollator()];
+        [new PadToLongestCollator(), new PadAndUnpadCollator(), new FlattenCollator(), new ConcatCollator(), new PadToMaximumCollator(100), new NestedCollator(), new BlockDiagonalCollator(), new DocumentMaskCollator()];
 
     public static TheoryData<string, string> ModelsAndDevices()
     {
@@ -25,7 +25,8 @@ public sealed class GoldenModelTests
     {
         using var golden = new GoldenModel(name);
         using CausalLanguageModel model = CausalLanguageModel.FromPretrained(golden.Folder, TestDevices.Get(device));
-        foreach (ICollator collator in TestDevices.IsSlow && device == "cuda" ? Collators[..3] : Collators)
+        // Each way with some of the models where launches take long.
+        foreach (ICollator collator in TestDevices.IsSlow && device == "cuda" ? [Collators[name.Length % 3]] : Collators)
         {
             using TokenBatch batch = collator.Collate(golden.Sequences, model.Device);
             Check("logits", golden.Logits, GoldenModel.RealLogits(model, batch));
