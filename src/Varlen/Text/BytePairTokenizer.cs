@@ -89,11 +89,14 @@ public sealed class BytePairTokenizer : Tokenizer
         for (int length = utf8.Length; ;)
         {
             int cut = WordSplitter.StablePrefix(utf8[..length]);
-            bool stands = (_cuts is null || _cuts.Stands(utf8, cut)) && (_model.PrefixSpace == PrefixSpace.Never || utf8[cut] == ' ');
-            if (cut == 0 || stands) return cut;
+            if (cut == 0 || Stands(utf8, cut)) return cut;
             length = cut;
         }
     }
+
+    // A cut must be one in the normalised text as well, and a text that goes on must not get a space.
+    private bool Stands(ReadOnlySpan<byte> utf8, int cut) => (_cuts is null || _cuts.Stands(utf8, cut))
+        && (utf8[cut] == ' ' || (_model.PrefixSpace == PrefixSpace.Never && !(_model.Composes && Normalization.LastCanChange(utf8[..cut]))));
 
     private void EncodeText(ReadOnlySpan<byte> text, List<int> ids, bool special)
     {

@@ -26,6 +26,9 @@ internal static class Normalization
         return true;
     }
 
+    /// <summary>Whether the last character can be another, or several, after composing.</summary>
+    public static bool LastCanChange(ReadOnlySpan<byte> text) => Rune.DecodeLastFromUtf8(text, out Rune rune, out _) == OperationStatus.Done && Data.CanChange(rune.Value);
+
     public static string Compose(string text) => Encoding.UTF8.GetString(Compose(Encoding.UTF8.GetBytes(text)));
 
     public static byte[] Compose(ReadOnlySpan<byte> text)
