@@ -8,6 +8,8 @@ namespace Varlen.Cli.Auditing;
 /// <summary>What an audit says, check by check.</summary>
 internal sealed class AuditPage
 {
+    private const int LineWidth = 118;
+
     private readonly List<AuditCheck> _checks = [];
     private readonly bool _prints;
 
@@ -69,17 +71,18 @@ internal sealed class AuditPage
 
     private static void Print(AuditCheck check)
     {
-        Console.Out.WriteLine($"  {check.Outcome switch { AuditOutcome.Holds => "holds", AuditOutcome.Fails => "FAILS", _ => "-" },-6}{Printable.Text(check.Claim)}");
-        string measured = string.Join(" · ", check.Measurements.Select(Measured));
-        if (check.Outcome != AuditOutcome.Holds) Console.Out.WriteLine($"        {Printable.Text(check.Detail)}");
-        if (measured.Length > 0) Console.Out.WriteLine($"        {measured}");
-        else if (check.Outcome == AuditOutcome.Holds) Console.Out.WriteLine($"        {Printable.Text(check.Detail)}");
+        string claim = $"  {check.Outcome switch { AuditOutcome.Holds => "holds", AuditOutcome.Fails => "FAILS", _ => "-" },-6}{Printable.Text(check.Claim)}";
+        string measured = check.Measurements.Count > 0 && check.Measurements.All(measurement => measurement is { Threshold: 0, Error: 0 }) ? "same bits" : string.Join(" · ", check.Measurements.Select(Measured));
+        string[] more = check.Outcome == AuditOutcome.Holds ? [measured.Length > 0 ? measured : Printable.Text(check.Detail)] : [Printable.Text(check.Detail), .. measured.Length > 0 ? (string[])[measured] : []];
+        if (more.Length == 1 && claim.Length + more[0].Length < LineWidth) (claim, more) = ($"{claim} · {more[0]}", []);
+        Console.Out.WriteLine(claim);
+        foreach (string line in more) Console.Out.WriteLine($"        {line}");
     }
 
     private static string Measured(AuditMeasurement measurement) => measurement switch
     {
         { Threshold: 0, Error: 0 } => $"{measurement.What} same bits",
-        { Threshold: 0 } => $"{measurement.What} {Short(measurement.Error)}, not the same bits",
+        { Threshold: 0 } => $"{measurement.What} {Short(measurement.Error)} apart",
         _ => $"{measurement.What} {Short(measurement.Error)} of {Short(measurement.Threshold)}",
     };
 

@@ -79,7 +79,7 @@ internal static class AuditCommand
         int tokens = sample.Sum(sequence => sequence.Tokens.Length), shortest = sample.Min(sequence => sequence.Tokens.Length), longest = sample.Max(sequence => sequence.Tokens.Length);
         bool json = parse.GetValue(CommonOptions.Json), exact = subject.Model.Device == Device.Cpu || subject.Model.Device.IsDeterministic;
         var page = new AuditPage(prints: !json);
-        page.Head("model", $"{subject.Source}, {Quantity.Short(parameters)} parameters, {subject.Model.DType} on {subject.Model.Device}{(subject.Model.Device.IsDeterministic ? ", deterministic" : "")}");
+        page.Head("model", $"{subject.Source}, {Quantity.Short(parameters)} parameters, {subject.Model.DType} on {MachineInfo.Describe(subject.Model.Device)}");
         page.Head("data", $"{data.Description}: {data.Store.DocumentCount} documents, {data.Store.Tokens} tokens; context {data.Plan.Context}");
         page.Head("sample", $"{sample.Count} sequences of {shortest} to {longest} tokens, {tokens} in all, seed {seed}");
         page.Head("bits", exact ? "rows keep their bits whatever is beside them; sums over rows do in their place" : "this GPU keeps bits for attention alone; whole models keep them with --deterministic. Errors are compared with thresholds");
@@ -108,7 +108,7 @@ internal static class AuditCommand
         var audit = new DataAudit(data.Store, data.Plan);
         if (data.Documents is { } documents)
             foreach (AuditCheck check in audit.Store(documents)) yield return check;
-        else yield return new(AuditArea.Ledger, "the store holds the documents of the data, tokenised one by one, and nothing else", AuditOutcome.NotRun, data.Missing!, []);
+        else yield return new(AuditArea.Ledger, "the store is the data's documents, tokenised one by one", AuditOutcome.NotRun, data.Missing!, []);
         foreach ((string word, PackingPolicy policy) in PackingOption.Choices.Where(choice => subject.Config is null || choice.Value == subject.Config.Packing))
         {
             cancellationToken.ThrowIfCancellationRequested();

@@ -23,7 +23,7 @@ public sealed class DataAudit(TokenStore store, SequencePlan plan)
     public IReadOnlyList<AuditCheck> Store(IEnumerable<AuditedDocument> documents)
     {
         ArgumentNullException.ThrowIfNull(documents);
-        var content = new Comparison(AuditArea.Ledger, "the store holds the documents of the data, tokenised one by one, and nothing else");
+        var content = new Comparison(AuditArea.Ledger, "the store is the data's documents, tokenised one by one");
         int count = 0;
         long tokens = 0, ends = 0, unread = 0;
         foreach (AuditedDocument document in documents)
@@ -53,25 +53,25 @@ public sealed class DataAudit(TokenStore store, SequencePlan plan)
     {
         ArgumentNullException.ThrowIfNull(training);
         ArgumentNullException.ThrowIfNull(heldOut);
-        var labels = new Comparison(AuditArea.Labels, $"{name}: every target is the token that follows in the same document, and positions start at 0 in each sequence");
+        var labels = new Comparison(AuditArea.Labels, $"{name}: every target is the token that follows in its document; positions restart");
         var places = new SequencePlaces(_store, _plan);
         TargetCoverage trained = new(_store), evaluated = new(_store);
         EpochReading reading = new(_store, places, labels);
-        TokenTally training1 = reading.Read("training", training, trained), heldOut1 = reading.Read("held out", heldOut, evaluated);
+        TokenTally trainedTally = reading.Read("training", training, trained), heldOutTally = reading.Read("held out", heldOut, evaluated);
 
-        var once = new Comparison(AuditArea.Ledger, $"{name}: an epoch has every target that is not held out once, and none twice");
+        var once = new Comparison(AuditArea.Ledger, $"{name}: an epoch has each target that is not held out once");
         once.Require(trained.Repeated is null, $"{trained.Repeated} is a target twice in an epoch");
         if (trained.FirstMissing(evaluated) is { } missing) once.Require(false, $"{missing} is a target neither in training nor in evaluation");
-        var apart = new Comparison(AuditArea.Ledger, $"{name}: nothing held out is trained on, and all of it is evaluated once");
+        var apart = new Comparison(AuditArea.Ledger, $"{name}: nothing held out is trained on; all of it is evaluated once");
         apart.Require(evaluated.Repeated is null, $"{evaluated.Repeated} is evaluated twice");
         if (trained.FirstShared(evaluated) is { } shared) apart.Require(false, $"{shared} is held out and trained on");
         apart.Require(evaluated.Count == _plan.HeldOutTokens, $"{evaluated.Count} targets are evaluated, and {_plan.HeldOutTokens} are held out");
         return
         [
-            labels.ToCheck($"{training1.Sequences + heldOut1.Sequences} sequences"),
-            once.ToCheck($"{training1.Batches} batches, {training1.Inputs} input tokens, {training1.Targets} targets"),
-            apart.ToCheck($"{heldOut1.Targets} targets held out"),
-            Counts(name, training1),
+            labels.ToCheck($"{trainedTally.Sequences + heldOutTally.Sequences} sequences"),
+            once.ToCheck($"{trainedTally.Batches} batches, {trainedTally.Inputs} input tokens, {trainedTally.Targets} targets"),
+            apart.ToCheck($"{heldOutTally.Targets} targets held out"),
+            Counts(name, trainedTally),
         ];
     }
 
@@ -85,7 +85,7 @@ public sealed class DataAudit(TokenStore store, SequencePlan plan)
 
     private AuditCheck Counts(string name, TokenTally training)
     {
-        var counts = new Comparison(AuditArea.Ledger, $"{name}: an epoch delivers as many input tokens and targets as the ledger says");
+        var counts = new Comparison(AuditArea.Ledger, $"{name}: an epoch delivers what the ledger says");
         counts.Require(training.Inputs == _plan.Ledger.Inputs.Trained, $"the batches have {training.Inputs} input tokens, and the ledger {_plan.Ledger.Inputs.Trained}");
         counts.Require(training.Targets == _plan.Ledger.Targets.Trained, $"the batches count {training.Targets} targets, and the ledger {_plan.Ledger.Targets.Trained}");
         return counts.ToCheck($"{training.Inputs} inputs, {training.Targets} targets");

@@ -29,7 +29,7 @@ internal sealed class EquivalenceAudit(AuditedModel model, IReadOnlyList<TokenSe
     // From the logits, in double precision.
     private AuditCheck Loss(BatchResult alone, TokenSequence[] sequences)
     {
-        var comparison = new Comparison(AuditArea.Labels, "the loss is the sum of the counted targets' cross entropies alone, computed apart in double precision");
+        var comparison = new Comparison(AuditArea.Labels, "the loss is that of the counted targets alone, computed apart in double precision");
         using TensorScope scope = TensorScope.Begin();
         double sum = 0;
         long counted = 0;

@@ -72,7 +72,7 @@ public sealed class InspectTests : IDisposable
         Assert.Equal([27, 1, 1], [json.GetProperty("documents").GetInt32(), json.GetProperty("bad_lines").GetInt32(), json.GetProperty("other_files").GetInt32()]);
         JsonElement shorter = Cli.Run([.. inspect, "--tokenizer", "bpe:300"]).Json();
         Assert.True(shorter.GetProperty("tokens").GetInt64() < json.GetProperty("tokens").GetInt64());
-        Assert.Equal(300, shorter.GetProperty("flops_of").GetProperty("vocabulary").GetInt32());
+        Assert.InRange(shorter.GetProperty("flops_of").GetProperty("vocabulary").GetInt32(), 258, 300);
         Cli.Run("inspect", _folder.File("mixed"), "--tokenizer", "bpe:12").AssertFails(2, "--tokenizer cannot be 'bpe:12'");
     }
 
