@@ -103,7 +103,7 @@ public sealed class KvCache : IDisposable
                 Put(key, keys, i);
                 Put(value, values, i);
             }
-            return F.CachedAttention(query, keys, values, _layout, _keyLengths, Options(layer));
+            return F.VarlenAttention(query, keys, values, _layout, KeyPages.Slots(_keyLengths), Options(layer));
         }
 
         private void Put(Tensor rows, Tensor slots, int sequence)

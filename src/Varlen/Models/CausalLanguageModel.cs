@@ -171,7 +171,8 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         return embeddings;
     }
 
-    private void Check(TokenBatch batch)
+    /// <summary>Refuses ids and positions that the model has no rows for: on the host, because no device is asked.</summary>
+    internal void Check(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.LargestToken >= VocabularySize)
