@@ -93,7 +93,6 @@ public sealed class InspectTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1200, false)]
     [InlineData(1200, true)]
     [InlineData(400, false)]
     public void ThePageIsFilled(int width, bool dark)
