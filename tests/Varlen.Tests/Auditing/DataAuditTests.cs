@@ -51,7 +51,7 @@ public sealed class DataAuditTests : IDisposable
             return [.. Enumerable.Range(0, batch.Layout.Count).Select(i => batch.Layout[i] is var (start, length) ? new Sequence(tokens[start..(start + length)], targets[start..(start + length)], positions[start..(start + length)], batch.Layout.DocumentKeys[i]) : null!)];
         }
 
-        public static TokenBatch Pack(IReadOnlyList<Sequence> sequences) => PackedBatch.FromHost([.. sequences.SelectMany(s => s.Tokens)], [.. sequences.SelectMany(s => s.Targets)],
+        public static PackedBatch Pack(IReadOnlyList<Sequence> sequences) => PackedBatch.FromHost([.. sequences.SelectMany(s => s.Tokens)], [.. sequences.SelectMany(s => s.Targets)],
             [.. sequences.SelectMany(s => s.Positions)], [.. sequences.Select(s => s.Tokens.Length)], [.. sequences.Select(s => s.Key)], null);
     }
 
@@ -62,7 +62,7 @@ public sealed class DataAuditTests : IDisposable
         var plan = SequencePlan.Create(store, Context, seed: 3);
         using var loader = new PackedLoader(store, plan, new LoaderOptions { BatchTokens = Budget, Policy = policy });
         IEnumerable<TokenBatch> training = DataAudit.Epoch(loader);
-        if (plant is not null) training = training.Select((batch, i) =>
+        if (plant is not null) training = training.Select(TokenBatch (batch, i) =>
         {
             using (batch) return Sequence.Pack(plant(Sequence.Of(batch), i));
         });
@@ -87,13 +87,13 @@ public sealed class DataAuditTests : IDisposable
         var audit = new DataAudit(_store, SequencePlan.Create(_store, Context, 1));
         Assert.All(audit.Store(Sources(_documents)), check => Assert.True(check.Outcome == AuditOutcome.Holds, check.Detail));
 
-        int long_ = Enumerable.Range(0, 30).First(i => _documents[i].Length > 3);
+        int at = Enumerable.Range(0, 30).First(i => _documents[i].Length > 3);
         int[][] changed = [.. _documents.Select(document => (int[])document.Clone())];
-        changed[long_][2] = (changed[long_][2] + 1) % Vocabulary;
-        Fails(changed, $"file {long_}, document {long_}: token 2 is {changed[long_][2]}");
+        changed[at][2] = (changed[at][2] + 1) % Vocabulary;
+        Fails(changed, $"file {at}, document {at}: token 2 is {changed[at][2]}");
         Fails(_documents.SkipLast(1), "the data has 29 documents, and the store 30");
         Fails(_documents.Append([1, 2]), "file 30 is document 30, and the store has 30");
-        Fails([.. _documents.Take(long_), _documents[long_][..^1], .. _documents.Skip(long_ + 1)], $"it has {_documents[long_].Length - 1} tokens, and {_documents[long_].Length} in the store");
+        Fails([.. _documents.Take(at), _documents[at][..^1], .. _documents.Skip(at + 1)], $"it has {_documents[at].Length - 1} tokens, and {_documents[at].Length} in the store");
 
         void Fails(IEnumerable<int[]> documents, string why)
         {
