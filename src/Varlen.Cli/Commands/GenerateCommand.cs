@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Varlen.Cli.Terminal;
 using Varlen.Generation;
+using Varlen.Text;
 
 namespace Varlen.Cli.Commands;
 
@@ -40,20 +41,18 @@ internal static class GenerateCommand
         if (ids.Length == 0) ids = [trained.Tokenizer.EndOfText];
         if (!json) Console.Out.Write(prompt);
 
-        // Bytes of a character may come from several tokens: the decoder keeps what is incomplete.
-        Decoder decoder = Encoding.UTF8.GetDecoder();
+        var decoder = new StreamingDecoder(trained.Tokenizer);
         var text = new StringBuilder();
-        var characters = new char[1024];
         int tokens = 0;
         long start = Stopwatch.GetTimestamp();
         foreach (int id in new TextGenerator(trained.Model, trained.Tokenizer.EndOfText).Generate(
             ids, parse.GetValue(MaxTokens) ?? 200, parse.GetValue(Temperature) ?? 0.8, parse.GetValue(TopK), parse.GetValue(TopP), parse.GetValue(Seed) ?? 1))
         {
             tokens++;
-            Emit(trained.Tokenizer.Bytes(id), flush: false);
+            Emit(decoder.Add(id));
         }
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        Emit([], flush: true);
+        Emit(decoder.Finish());
         if (json)
         {
             JsonOutput.Write(new JsonObject { ["prompt"] = prompt, ["text"] = text.ToString(), ["tokens"] = tokens, ["tokens_per_second"] = JsonOutput.Number(tokens / seconds, 1) });
@@ -62,12 +61,10 @@ internal static class GenerateCommand
         Console.Out.WriteLine();
         return (int)ExitCode.Done;
 
-        void Emit(ReadOnlySpan<byte> bytes, bool flush)
+        void Emit(string piece)
         {
-            if (characters.Length < bytes.Length + 4) characters = new char[bytes.Length * 2];
-            int count = decoder.GetChars(bytes, characters, flush);
-            if (json) text.Append(characters, 0, count);
-            else Console.Out.Write(Console.IsOutputRedirected ? new string(characters, 0, count) : Printable.Text(new string(characters, 0, count), lines: true));
+            if (json) text.Append(piece);
+            else Console.Out.Write(Console.IsOutputRedirected ? piece : Printable.Text(piece, lines: true));
         }
     }
 }

@@ -8,12 +8,12 @@ namespace Varlen.Cli.Commands;
 internal static class TextOptions
 {
     /// <summary>--text-field.</summary>
-    public static readonly Option<string?> Field = new("--text-field") { Description = "The field of a jsonl record that holds its text; text by default.", HelpName = "NAME" };
+    public static readonly Option<string?> Field = new("--text-field") { Description = "The field of a jsonl record that holds its text. By default a record has text, or prompt and completion, or messages.", HelpName = "NAME" };
 
     /// <summary>--bad-lines.</summary>
     public static readonly Option<BadLines?> BadLines = OptionParsers.Choice("--bad-lines", "What a line means that is no valid jsonl record: stop (by default), or skip and count it.",
         ("stop", Data.BadLines.Stop), ("skip", Data.BadLines.Skip));
 
     /// <summary>How the command line wants texts to be read.</summary>
-    public static TextCorpusOptions Reading(ParseResult parse) => new() { TextField = parse.GetValue(Field) ?? "text", BadLines = parse.GetValue(BadLines) ?? Data.BadLines.Stop };
+    public static TextCorpusOptions Reading(ParseResult parse) => new() { TextField = parse.GetValue(Field), BadLines = parse.GetValue(BadLines) ?? Data.BadLines.Stop };
 }

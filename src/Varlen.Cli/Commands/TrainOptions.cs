@@ -81,7 +81,7 @@ internal static class TrainOptions
         Same(Seed, config.Seed);
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
-        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField);
+        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField ?? "none");
         if (parse.GetValue(TokenizerName) is { } tokenizer && tokenizer != "auto" && tokenizer != config.Tokenizer) throw Differs("--tokenizer", tokenizer, config.Tokenizer);
 
         void Same<T>(Option<T?> option, T value) where T : struct

@@ -56,8 +56,9 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
         int documents = 0, last = -1;
         foreach (SequenceChunk chunk in plan.HeldOut.Span)
         {
-            store.CopyTokens(chunk.Document, chunk.Start + 1, targets.AsSpan(0, chunk.Length));
-            foreach (int id in targets.AsSpan(0, chunk.Length)) bytes += tokenizer.Bytes(id).Length;
+            store.CopyTargets(chunk.Document, chunk.Start + 1, targets.AsSpan(0, chunk.Length));
+            foreach (int id in targets.AsSpan(0, chunk.Length))
+                if (id != PackedBatch.IgnoreIndex) bytes += tokenizer.Bytes(id).Length;
             if (chunk.Document != last) documents++;
             last = chunk.Document;
         }

@@ -52,7 +52,7 @@ public sealed class Trainer : IDisposable
     /// <summary>Steps taken, skipped ones included.</summary>
     public int StepCount { get; private set; }
 
-    /// <summary>Steps whose update was skipped because something was not finite.</summary>
+    /// <summary>Steps whose update was skipped, because there was no target or something was not finite.</summary>
     public int SkippedSteps { get; private set; }
 
     /// <summary>Steps that were begun and not completed.</summary>
@@ -106,7 +106,8 @@ public sealed class Trainer : IDisposable
         TrainingStep step = oldest.ToStep(outcome, time);
         if (step.Outcome != StepOutcome.NotFinite)
         {
-            NotFiniteInARow = 0;
+            if (step.Outcome == StepOutcome.NoTargets) SkippedSteps++;
+            else NotFiniteInARow = 0;
             return step;
         }
         SkippedSteps++;
