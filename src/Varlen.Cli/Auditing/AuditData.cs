@@ -55,7 +55,7 @@ internal sealed class AuditData : IDisposable
     public static AuditData Read(string[] paths, Tokenizer tokenizer, TextCorpusOptions reading, int context, int seed, CancellationToken cancellationToken) => Build(string.Join(", ", paths), path =>
     {
         CorpusSummary corpus = TextCorpus.Tokenize(paths, tokenizer, path, reading, cancellationToken: cancellationToken);
-        return AuditedText.Read(corpus.Files.Select(file => file.Path), tokenizer, reading.TextField);
+        return AuditedText.Read(corpus.Files.Select(file => file.Path), tokenizer, reading);
     }, context, seed);
 
     /// <summary>A run's own tokens, and its files if they are still what they were.</summary>
@@ -64,7 +64,7 @@ internal sealed class AuditData : IDisposable
         TokenStore store = TokenStore.Open(run.Tokens);
         (string Path, string Hash)[] files = [.. RunEnvironment.Read(run.Data)["files"]!.AsArray().Select((JsonNode? file) => ((string)file!["path"]!, (string)file["sha256"]!))];
         string? missing = files.Select(WhyOther).FirstOrDefault(why => why is not null);
-        return new(store, SequencePlan.Create(store, config.Context, config.Seed), $"{string.Join(", ", config.Data)}, as in the run", missing is null ? AuditedText.Read(files.Select(file => file.Path), tokenizer, config.TextField) : null, missing, null);
+        return new(store, SequencePlan.Create(store, config.Context, config.Seed), $"{string.Join(", ", config.Data)}, as in the run", missing is null ? AuditedText.Read(files.Select(file => file.Path), tokenizer, new() { TextField = config.TextField }) : null, missing, null);
     }
 
     /// <inheritdoc/>

@@ -191,6 +191,41 @@ public sealed class DataAuditTests : IDisposable
         }
     }
 
+    /// <summary>Prompts, completions and conversations: what is trained is compared too.</summary>
+    [Fact]
+    public void RecordsHoldWithTheirTrainedTargets()
+    {
+        var random = new Random(Numeric.FreshSeed());
+        string Words(int most) => string.Concat(Enumerable.Range(0, random.Next(most)).Select(_ => (char)('a' + random.Next(26))));
+        File.WriteAllText(_folder["records.jsonl"], string.Concat(Enumerable.Range(0, 60).Select(i => (i % 3) switch
+        {
+            0 => $"{{\"text\":\"{Words(30)}\"}}\n",
+            1 => $"{{\"completion\":\"{Words(10)}\",\"prompt\":\"{Words(40)}\"}}\n",
+            _ => $"{{\"messages\":[{{\"role\":\"user\",\"content\":\"{Words(30)}\"}},{{\"content\":\"{Words(9)}\",\"role\":\"assistant\"}}]}}\n",
+        })));
+        var tokenizer = new ByteTokenizer();
+        var options = new TextCorpusOptions { ChatFormat = new ChatFormat(tokenizer.EndOfText) };
+        CorpusSummary corpus = TextCorpus.Tokenize([_folder["records.jsonl"]], tokenizer, _folder["store"], options);
+        using TokenStore store = TokenStore.Open(_folder["store"]);
+        Assert.False(store.IsTrainedWhole);
+        SequencePlan plan = SequencePlan.Create(store, Context, 1);
+        Assert.NotEmpty(plan.Ledger.Inputs.Dropped);
+        AuditedDocument[] documents = [.. AuditedText.Read([_folder["records.jsonl"]], tokenizer, options)];
+        var audit = new DataAudit(store, plan);
+        IReadOnlyList<AuditCheck> stored = audit.Store(documents);
+        Assert.True(stored.All(check => check.Outcome == AuditOutcome.Holds), Page(stored));
+        foreach (PackingPolicy policy in Enum.GetValues<PackingPolicy>())
+        {
+            using var loader = new PackedLoader(store, plan, new LoaderOptions { BatchTokens = Budget, Policy = policy });
+            IReadOnlyList<AuditCheck> epoch = audit.Epoch("epoch", DataAudit.Epoch(loader), EvaluationBatches.Read(store, plan, Budget));
+            Assert.True(epoch.All(check => check.Outcome == AuditOutcome.Holds), Page(epoch));
+        }
+        // A prompt that is trained all the same is found.
+        int at = Array.FindIndex(documents, document => document.Trained?.Span[1] == false);
+        documents[at] = documents[at] with { Trained = null };
+        Assert.Contains("token 1 is not trained in the store, and should be", audit.Store(documents)[0].Detail, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void SamplesAreShortLongAndBounded()
     {
