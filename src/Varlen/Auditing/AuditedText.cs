@@ -94,7 +94,7 @@ public static class AuditedText
             ids.Add(tokenizer.EndOfText);
             trained.Add(true);
         }
-        return new(source, ids.ToArray(), trained.Contains(false) ? trained.ToArray() : null);
+        return new(source, ids.ToArray(), trained.Contains(false) ? (ReadOnlyMemory<bool>?)trained.ToArray() : null);
     }
 
     private static bool HasCutWord(ReadOnlySpan<byte> text)

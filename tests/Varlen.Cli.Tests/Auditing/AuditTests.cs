@@ -81,8 +81,10 @@ public sealed class AuditTests(StraightRun straight) : IClassFixture<StraightRun
         Cli.Run("audit", _folder.File("llama"), _folder.Write("records.jsonl", "{\"body\":\"x\"}\n")).AssertEnds(66, "a file is missing", "tokenizer.json");
         new ByteTokenizer().Save(_folder.File("llama/tokenizer.json"));
         string records = _folder.Write("records.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $"{{\"body\":\"record {i} {new string('é', i)}\"}}\nno record\n")));
-        json = Holds(Cli.Run("audit", _folder.File("llama"), records, "--text-field", "body", "--bad-lines", "skip", "--context", "16", "--json"));
+        string examples = _folder.Write("examples.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $"{{\"prompt\":\"{i} and {i}\",\"completion\":\"{2 * i}\"}}\nno record\n")));
+        json = Holds(Cli.Run("audit", _folder.File("llama"), examples, "--bad-lines", "skip", "--context", "16", "--json"));
         Assert.Equal(30, json.GetProperty("documents").GetInt32());
+        Assert.Contains("targets ignored", json.ToString(), StringComparison.Ordinal);
         Assert.Contains("error: 30 lines are no valid records", Cli.Run("audit", _folder.File("llama"), records, "--text-field", "body").Error, StringComparison.Ordinal);
     }
 

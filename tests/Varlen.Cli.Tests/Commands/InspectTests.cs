@@ -73,6 +73,8 @@ public sealed class InspectTests : IDisposable
         JsonElement shorter = Cli.Run([.. inspect, "--tokenizer", "bpe:300"]).Json();
         Assert.True(shorter.GetProperty("tokens").GetInt64() < json.GetProperty("tokens").GetInt64());
         Assert.InRange(shorter.GetProperty("flops_of").GetProperty("vocabulary").GetInt32(), 258, 300);
+        string examples = _folder.Write("examples.jsonl", string.Concat(Enumerable.Range(10, 30).Select(i => $"{{\"prompt\":\"{i}?\",\"completion\":\"yes\"}}\n{{\"text\":\"text {i}\"}}\n")));
+        Assert.Equal(30 * (7 + 8), Cli.Run("inspect", examples, "--json").Json().GetProperty("tokens").GetInt32());
         Cli.Run("inspect", _folder.File("mixed"), "--tokenizer", "bpe:12").AssertFails(2, "--tokenizer cannot be 'bpe:12'");
     }
 
