@@ -63,5 +63,5 @@ public static class AuditSample
     /// <param name="parameters">Trained values of the model.</param>
     /// <param name="vocabularySize">Its ids.</param>
     public static int TokensFor(long parameters, int vocabularySize)
-        => (int)Math.Clamp(Math.Min(3e10 / Math.Max(1, parameters), 3e7 / Math.Max(1, vocabularySize)), 128, 2048);
+        => (int)Math.Clamp(Math.Min(1.5e10 / Math.Max(1, parameters), 3e7 / Math.Max(1, vocabularySize)), 128, 2048);
 }

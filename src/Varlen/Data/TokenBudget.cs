@@ -17,10 +17,12 @@ public sealed record TokenBudget(int BatchTokens, string Why, IReadOnlyList<Budg
     // Beyond it a larger batch hardly saves anything; below it, padding a captured step to the budget would cost more than packing lost.
     private const double FullEnough = 0.97;
     private const int LeastBatches = 8, MostBudgets = 10, MostSequences = 100_000;
+    // Matrix products of fewer rows leave a processor idle, so smaller batches are for little data.
+    private const int LeastTokens = 1024;
 
     /// <summary>
-    /// The smallest power of two whose best-fit batches are at least 97 % full, or, where none is, the one whose are fullest: a smaller batch takes
-    /// less memory and gives more steps in an epoch, until sequences no longer fit together.
+    /// The smallest power of two, of 1024 or more unless the data is little, whose best-fit batches are at least 97 % full, or, where none is, the one whose are fullest: a smaller batch takes
+    /// less memory and gives more steps in an epoch, until sequences no longer fit together well.
     /// </summary>
     /// <param name="plan">The sequences; of more than 100,000 the first are taken.</param>
     public static TokenBudget Recommend(SequencePlan plan)
@@ -30,7 +32,9 @@ public sealed record TokenBudget(int BatchTokens, string Why, IReadOnlyList<Budg
         var tried = new List<BudgetFill>();
         long tokens = 0;
         foreach (SequenceChunk chunk in sequences) tokens += chunk.Length;
-        for (uint budget = BitOperations.RoundUpToPowerOf2((uint)plan.Context); tried.Count < MostBudgets && budget <= 1 << 26; budget *= 2)
+        uint first = BitOperations.RoundUpToPowerOf2((uint)plan.Context);
+        while (first < LeastTokens && tokens / (2 * first) >= LeastBatches) first *= 2;
+        for (uint budget = first; tried.Count < MostBudgets && budget <= 1 << 26; budget *= 2)
         {
             // Few batches say little: the last one is hardly ever full.
             if (tried.Count > 0 && tokens / budget < LeastBatches) break;

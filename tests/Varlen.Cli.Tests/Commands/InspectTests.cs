@@ -47,17 +47,23 @@ public sealed class InspectTests : IDisposable
     [Fact]
     public void RecommendsTheSmallestBudgetThatIsFullEnough()
     {
-        // 600 sequences of 33 tokens: one fills 33 of 64, three 99 of 128, seven 231 of 256, 15 495 of 512, 31 1023 of 1024.
-        string data = Texts([.. Enumerable.Repeat(34, 632)]);
-        JsonElement recommended = Cli.Run("inspect", data, "--context", "64", "--json").Json().GetProperty("recommended");
+        // 1900 sequences of 600 tokens: one fills 600 of 1024, three 1800 of 2048, six of 4096, 13 of 8192, 27 of 16384, and so on; the last batch is not full.
+        string data = Texts([.. Enumerable.Repeat(601, 2000)]);
+        JsonElement recommended = Cli.Run("inspect", data, "--context", "1024", "--json").Json().GetProperty("recommended");
         JsonElement[] tried = [.. recommended.GetProperty("tried").EnumerateArray()];
-        Assert.Equal([64, 128, 256, 512, 1024, 2048], tried.Select(one => one.GetProperty("batch_tokens").GetInt32()));
-        Assert.Equal(33 / 64.0, tried[0].GetProperty("fill").GetDouble(), 1e-4);
-        Assert.Equal(99 / 128.0, tried[1].GetProperty("fill").GetDouble(), 1e-4);
+        Assert.Equal([1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072], tried.Select(one => one.GetProperty("batch_tokens").GetInt32()));
+        foreach ((int at, int fit) in new[] { (0, 1), (1, 3), (2, 6), (3, 13), (4, 27) })
+        {
+            int batches = (1900 + fit - 1) / fit;
+            Assert.Equal(batches, tried[at].GetProperty("batches").GetInt32());
+            Assert.Equal(1900.0 * 600 / (batches * (1024 << at)), tried[at].GetProperty("fill").GetDouble(), 1e-4);
+        }
+        Assert.Equal(16384, recommended.GetProperty("batch_tokens").GetInt32());
+        // Little data has small batches.
+        Assert.Equal([128], Cli.Run("inspect", _folder.Write("few.txt", new string('a', 1100)), "--context", "64", "--json").Json().GetProperty("recommended").GetProperty("tried").EnumerateArray().Select(one => one.GetProperty("batch_tokens").GetInt32()));
         int best = recommended.GetProperty("batch_tokens").GetInt32();
-        Assert.Equal(tried.FirstOrDefault(one => one.GetProperty("fill").GetDouble() >= 0.97, tried.MaxBy(one => one.GetProperty("fill").GetDouble())).GetProperty("batch_tokens").GetInt32(), best);
         Assert.Contains($"batches of {best} tokens are", recommended.GetProperty("why").GetString(), StringComparison.Ordinal);
-        Assert.Contains($"\nrecommended: --batch-tokens {best}; ", Cli.Run("inspect", data, "--context", "64").Output, StringComparison.Ordinal);
+        Assert.Contains($"\nrecommended: --batch-tokens {best}; ", Cli.Run("inspect", data, "--context", "1024").Output, StringComparison.Ordinal);
     }
 
     [Fact]
