@@ -38,7 +38,7 @@ public sealed partial class CommandLineDocumentTests
         foreach (string command in new[]
         {
             "train texts chat.jsonl --steps 1 --out run --json", "train texts --steps 2 --stop-after 1 --out stopped --json", "evaluate run texts --json", "generate run --max-tokens 5 --json",
-            "inspect texts --json", "info --json", "attention batch.safetensors out.safetensors --json",
+            "inspect texts --json", "audit run --documents 2 --json", "info --json", "attention batch.safetensors out.safetensors --json",
             "bench attention --lengths fixed:16x2 --rounds 1 --json", "bench matmul --rounds 1 --json", "bench ops --tokens 16 --features 16 --rounds 1 --json",
         })
         {

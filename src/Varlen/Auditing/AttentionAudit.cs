@@ -12,7 +12,7 @@ internal sealed class AttentionAudit(AuditedModel model, AuditedStrategy strateg
 
     private AuditCheck Forward()
     {
-        string claim = $"{strategy.Name}, attention alone: a document's rows keep their bits when others are removed, or are NaN";
+        string claim = $"{strategy.Name}, attention alone: others removed, or NaN";
         using GradMode.Region region = GradMode.NoGrad();
         var comparison = new Comparison(AuditArea.Isolation, claim);
         int probe = documents.Count / 2;

@@ -5,7 +5,7 @@ namespace Varlen.Auditing;
 /// <summary>Documents to audit with: some of the data, or random ones of awkward lengths.</summary>
 public static class AuditSample
 {
-    /// <summary>Sequences of a plan: the shortest, the longest, and others at random; in random order.</summary>
+    /// <summary>Sequences of a plan: the shortest, the longest, one cut to its first token, one to its first two, and others at random; in random order.</summary>
     /// <param name="store">The documents.</param>
     /// <param name="plan">A plan of that store.</param>
     /// <param name="count">Most sequences.</param>
@@ -24,9 +24,9 @@ public static class AuditSample
         random.Shuffle(chunks.AsSpan());
         var chosen = new List<TokenSequence>();
         int left = tokens;
-        foreach (SequenceChunk chunk in chunks.Where(chunk => chunk != shortest && chunk != longest).Prepend(longest).Prepend(shortest).Distinct().Take(count))
+        foreach ((SequenceChunk chunk, int most) in chunks.Where(chunk => chunk != shortest && chunk != longest).Select((chunk, i) => (chunk, i < 2 ? i + 1 : int.MaxValue)).Prepend((longest, int.MaxValue)).Prepend((shortest, int.MaxValue)).Distinct().Take(count))
         {
-            int length = Math.Min(chunk.Length, tokens / 4);
+            int length = Math.Min(Math.Min(chunk.Length, most), tokens / 4);
             if (length > left) continue;
             left -= length;
             var ids = new int[length + 1];
@@ -63,5 +63,5 @@ public static class AuditSample
     /// <param name="parameters">Trained values of the model.</param>
     /// <param name="vocabularySize">Its ids.</param>
     public static int TokensFor(long parameters, int vocabularySize)
-        => (int)Math.Clamp(Math.Min(3e10 / Math.Max(1, parameters), 3e7 / Math.Max(1, vocabularySize)), 128, 2048);
+        => (int)Math.Clamp(Math.Min(1.5e10 / Math.Max(1, parameters), 3e7 / Math.Max(1, vocabularySize)), 128, 2048);
 }

@@ -23,8 +23,11 @@ internal sealed record BatchResult(IReadOnlyList<(int First, int Count)> Rows, T
         Difference all = Difference.None;
         for (int i = 0; i < ParameterGradients.Count; i++)
         {
-            double[] Values(BatchResult result) => result.ParameterGradients[i]?.ToArray<double>() ?? new double[(ParameterGradients[i] ?? other.ParameterGradients[i])!.Count];
-            if (ParameterGradients[i] is not null || other.ParameterGradients[i] is not null) all = all.And(Difference.Between(Values(this), Values(other)));
+            if ((ParameterGradients[i] ?? other.ParameterGradients[i]) is not { } present) continue;
+            using TensorScope scope = TensorScope.Begin();
+            // What nothing reached has no gradient, which is one of zero.
+            Tensor Or(Tensor? gradient) => gradient ?? Tensor.Zeros(present.Shape, present.DType, present.Device);
+            all = all.And(Difference.Between(Or(ParameterGradients[i]), Or(other.ParameterGradients[i])));
         }
         return all;
     }

@@ -8,7 +8,7 @@ internal readonly record struct TokenTally(int Batches, long Sequences, long Inp
 /// <summary>Reads batches back and compares each sequence with the document that it says it is of.</summary>
 internal sealed class EpochReading(TokenStore store, SequencePlaces places, Comparison labels)
 {
-    private int[] _document = [];
+    private int[] _document = [], _next = [];
 
     /// <summary>Reads batches to their end.</summary>
     public TokenTally Read(string part, IEnumerable<TokenBatch> batches, TargetCoverage coverage)
@@ -26,6 +26,8 @@ internal sealed class EpochReading(TokenStore store, SequencePlaces places, Comp
                     string? why = Compare(places.Take(batch.Layout.DocumentKeys[i], count), tokens.AsSpan(first, count), targets.AsSpan(first, count), positions.AsSpan(first, count), coverage);
                     if (why is not null) labels.Require(false, $"{part}, batch {tally.Batches}, sequence {i}: {why}");
                 }
+                int counted = targets.Length - targets.AsSpan().Count(PackedBatch.IgnoreIndex);
+                if (counted != batch.TargetCount) labels.Require(false, $"{part}, batch {tally.Batches}: the loss would be divided by {batch.TargetCount} targets, and {counted} count");
                 tally = new(tally.Batches + 1, tally.Sequences + batch.Layout.Count, tally.Inputs + batch.RealTokens, tally.Targets + batch.TargetCount);
             }
         }
@@ -37,14 +39,15 @@ internal sealed class EpochReading(TokenStore store, SequencePlaces places, Comp
         if (place is not { } chunk) return "it is at no place that the plan knows";
         int count = tokens.Length;
         if (chunk.Start + count >= store.Length(chunk.Document)) return $"{count} tokens from token {chunk.Start} pass the end of document {chunk.Document}, which has {store.Length(chunk.Document)}";
-        if (_document.Length <= count) _document = new int[2 * count + 1];
-        Span<int> document = _document.AsSpan(0, count + 1);
+        if (_document.Length < count) (_document, _next) = (new int[2 * count], new int[2 * count]);
+        Span<int> document = _document.AsSpan(0, count), next = _next.AsSpan(0, count);
         store.CopyTokens(chunk.Document, chunk.Start, document);
+        store.CopyTargets(chunk.Document, chunk.Start + 1, next);
         coverage.Add(chunk.Document, chunk.Start, count);
         int at = tokens.CommonPrefixLength(document);
         if (at < count) return $"token {chunk.Start + at} of document {chunk.Document} is {document[at]}, and {tokens[at]} in the batch";
-        at = targets.CommonPrefixLength(document[1..]);
-        if (at < count) return $"the target of token {chunk.Start + at} of document {chunk.Document} is {targets[at]}, and {document[at + 1]} follows it";
+        at = targets.CommonPrefixLength(next);
+        if (at < count) return $"the target of token {chunk.Start + at} of document {chunk.Document} is {targets[at]}, and {(next[at] == PackedBatch.IgnoreIndex ? "a token that is not trained" : next[at])} follows it";
         for (at = 0; at < count; at++)
             if (positions[at] != at) return $"token {at} of the sequence has the position {positions[at]}";
         return null;

@@ -8,7 +8,7 @@ internal static class LabelAudit
     /// <summary>Checks a strategy.</summary>
     public static AuditCheck Run(AuditedStrategy strategy, IReadOnlyList<TokenSequence> documents, Device device)
     {
-        var comparison = new Comparison(AuditArea.Labels, $"{strategy.Name}: each row has its document's token, target and position from 0, and padding has no target");
+        var comparison = new Comparison(AuditArea.Labels, $"{strategy.Name}: each row has its token, target and position; padding has no target");
         TokenSequence[] sequences = [.. documents.Select(EquivalenceAudit.WithIgnoredTargets)];
         using TokenBatch batch = strategy.Collator.Collate(sequences, device);
         int[] tokens = batch.Tokens.ToArray<int>(), targets = batch.Targets.ToArray<int>(), positions = batch.Positions.ToArray<int>();
@@ -30,6 +30,6 @@ internal static class LabelAudit
             comparison.Require(real[row] || targets[row] == PackedBatch.IgnoreIndex, $"row {row}, which is padding, has the target {targets[row]}");
         long counted = sequences.Sum(sequence => (long)(sequence.Targets.Length - sequence.Targets.Span.Count(PackedBatch.IgnoreIndex)));
         comparison.Require(batch.TargetCount == counted, $"the loss would be divided by {batch.TargetCount} targets, and {counted} count");
-        return comparison.ToCheck($"{sequences.Sum(sequence => sequence.Tokens.Length)} tokens, {counted} counted targets");
+        return comparison.ToCheck($"{counted} of {sequences.Sum(sequence => sequence.Tokens.Length)} targets count");
     }
 }

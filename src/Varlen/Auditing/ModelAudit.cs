@@ -32,21 +32,15 @@ public sealed class ModelAudit
             if (documents[i].Tokens.Length is var length && (length == 0 || length > model.MaxLength))
                 throw new ArgumentException($"document {i} has {length} tokens, and the model reads 1 to {model.MaxLength}; cut it with TokenSequence.Cut", nameof(documents));
         (_model, _documents, _seed) = (model, documents, seed);
+        int longest = documents.Max(document => document.Tokens.Length);
+        Strategies = AuditedStrategy.All(longest + Math.Max(1, longest / 4));
     }
 
-    /// <summary>Everything: isolation of the packed form, and labels and equivalence of all strategies.</summary>
-    /// <param name="cancellationToken">Stops between checks.</param>
-    public IEnumerable<AuditCheck> Run(CancellationToken cancellationToken = default)
-    {
-        int longest = _documents.Max(document => document.Tokens.Length);
-        IReadOnlyList<AuditedStrategy> strategies = AuditedStrategy.All(longest + Math.Max(1, longest / 4));
-        foreach (Func<IEnumerable<AuditCheck>> part in (Func<IEnumerable<AuditCheck>>[])[() => Isolation(AuditedStrategy.Packed), () => Labels(strategies), () => Equivalence(strategies)])
-            foreach (AuditCheck check in part())
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                yield return check;
-            }
-    }
+    /// <summary>All strategies, for these documents.</summary>
+    public IReadOnlyList<AuditedStrategy> Strategies { get; }
+
+    /// <summary>Everything: isolation of the packed form, and equivalence and labels of all strategies.</summary>
+    public IReadOnlyList<AuditCheck> Run() => [.. Isolation(AuditedStrategy.Packed), .. Equivalence(Strategies), .. Labels(Strategies)];
 
     /// <summary>Other documents changed, made extreme, lengthened, reordered, removed, and not finite; and no look ahead.</summary>
     /// <param name="strategy">How the documents become a batch.</param>

@@ -34,13 +34,19 @@ internal sealed class TargetCoverage
         }
     }
 
-    /// <summary>The first target that neither this nor the other has, in words.</summary>
-    public string? FirstMissing(TargetCoverage other)
+    /// <summary>The first trained target that neither this nor the other has, in words, and how many neither has of those that are not trained.</summary>
+    public (string? Trained, long Untrained) Missing(TargetCoverage other)
     {
+        string? first = null;
+        long untrained = 0;
         for (int document = 0; document < _store.DocumentCount; document++)
             for (long bit = _starts[document] + 1; bit < _starts[document + 1]; bit++)
-                if (!Has(bit) && !other.Has(bit)) return Name(bit);
-        return null;
+            {
+                if (Has(bit) || other.Has(bit)) continue;
+                if (_store.CountTrained(document, bit - _starts[document], 1) == 0) untrained++;
+                else first ??= Name(bit);
+            }
+        return (first, untrained);
     }
 
     /// <summary>The first target that both have, in words.</summary>

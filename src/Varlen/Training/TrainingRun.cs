@@ -29,7 +29,8 @@ public sealed class TrainingRun : IDisposable
     private const int SampleTokens = 200;
     // Enough for the device never to wait for the host, which reads what came of a step when the second after it is under way.
     private const int StepsAhead = 2;
-    private const string ModelFile = "model.safetensors", OptimizerFile = "optimizer.safetensors", StateFile = "state.json";
+    internal const string ModelFile = "model.safetensors", StateFile = "state.json";
+    private const string OptimizerFile = "optimizer.safetensors";
 
     private readonly RunFolder _folder;
     private readonly RunConfig _config;

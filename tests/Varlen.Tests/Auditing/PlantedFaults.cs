@@ -50,8 +50,8 @@ internal static class PlantedFaults
         return new Batch(sequences, layout, PaddedIndices.PadRight(layout, length), new UnmaskedAttention(layout.Count, length), device);
     });
 
-    /// <summary>Rows padded behind one another's backs: what stands in the padding counts as a target.</summary>
-    public static ICollator LastTarget(Func<TokenSequence, TokenSequence?, int> target) => new Collator((sequences, device) => PackedBatch.Create([.. sequences.Select((sequence, i) =>
+    /// <summary>Another target for the last token of each document.</summary>
+    private static Collator LastTarget(Func<TokenSequence, TokenSequence?, int> target) => new Collator((sequences, device) => PackedBatch.Create([.. sequences.Select((sequence, i) =>
     {
         int[] targets = sequence.Targets.ToArray();
         targets[^1] = target(sequence, i + 1 < sequences.Count ? sequences[i + 1] : null);
@@ -71,7 +71,7 @@ internal static class PlantedFaults
     /// <summary>The first document is there twice.</summary>
     public static ICollator Doubles => new Collator((sequences, device) => PackedBatch.Create([sequences[0], .. sequences], device));
 
-    private static ICollator WithAttention(Func<SequenceLayout, AttentionStrategy> make) => new Collator((sequences, device) =>
+    private static Collator WithAttention(Func<SequenceLayout, AttentionStrategy> make) => new Collator((sequences, device) =>
     {
         SequenceLayout layout = LayoutOf(sequences);
         return new Batch(sequences, layout, null, make(layout), device);
