@@ -102,7 +102,7 @@ internal static class StepPage
 
     private static ReportSection All(StepResult result, bool named)
     {
-        IReadOnlyList<string> headings = ["step", "ms", "quarter to three quarters", "with batch, ms", "real tokens", "padded tokens", "tokens/s", "peak", "TFLOP/s", "of limit", "× packed", "counted", "of counted"];
+        IReadOnlyList<string> headings = ["step", "ms", "middle half", "with batch, ms", "real tokens", "padded tokens", "tokens/s", "peak", "TFLOP/s", "of limit", "× packed", "counted", "of counted"];
         IEnumerable<IReadOnlyList<string>> rows = result.Rows.Concat(result.Peers).Select(row =>
         {
             StepRow? packed = result.Packed(row.Mode);

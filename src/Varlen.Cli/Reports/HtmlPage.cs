@@ -39,10 +39,11 @@ internal sealed class HtmlPage(string title)
         td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:500}tbody th{color:var(--ink);font-weight:400}
         pre{white-space:pre-wrap;margin:0;font:13px/1.5 ui-monospace,monospace;max-height:24rem;overflow:auto}.empty{color:var(--soft)}
         .note{color:var(--soft);font-size:.9rem;margin:.7rem 0 0;max-width:44rem}
-        @media print{pre{max-height:none}}
+        @media print{pre{max-height:none}.stack{font-size:8px}}
         @media(max-width:34rem){body{padding:1rem .75rem}section{padding:.8rem}svg:not(.bars) text{font-size:14px}}
-        @media(max-width:44rem){.stack thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}.stack tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--rule)}
-        .stack td,.stack th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right}.stack th{color:var(--ink);font-weight:650}.stack td::before{content:attr(data-label);color:var(--soft);text-align:left}.stack td:empty{display:none}}
+        .stack{font-size:.82rem}.stack td{white-space:nowrap}.stack td,.stack th{padding:.25rem .35rem}
+        @media screen and (max-width:72rem){.stack{font-size:inherit}.stack thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}.stack tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--rule)}
+        .stack td,.stack th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right;white-space:normal}.stack th{color:var(--ink);font-weight:650}.stack td::before{content:attr(data-label);color:var(--soft);text-align:left}.stack td:empty{display:none}}
 
         """ + Charts;
 
