@@ -51,7 +51,9 @@ internal sealed record StepStrategy(
     /// <exception cref="CommandException">A name is unknown.</exception>
     public static IReadOnlyList<StepStrategy> Parse(string text) => text == "all" ? All : [.. text.Split(',').Select(Named).Distinct()];
 
-    /// <inheritdoc/>
+    /// <summary>Whether its step can be recorded: its attention reads no more of a batch than where sequences begin.</summary>
+    public bool TakesCapture => Name is not ("dense-mask" or "padded-unpad");
+
     public override string ToString() => Name;
 
     private static StepStrategy WithoutPadding(string name, string title, ICollator collator) => new(name, title, _ => collator, workload => workload.Lengths.Tokens, (workload, _) => Own(workload));
