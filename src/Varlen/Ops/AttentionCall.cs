@@ -12,9 +12,17 @@ namespace Varlen.Ops;
 /// <param name="Scale">The scale in force.</param>
 /// <param name="MaskShape">Broadcast shape [batch, heads, queries, keys] of the dense mask, if there is one.</param>
 /// <param name="KeyStarts">First key token of each sequence where keys lie with gaps, as in a cache; the key layout's offsets when null.</param>
-internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key, AttentionOptions Options, double Scale, Shape? MaskShape = null, int[]? KeyStarts = null)
+/// <param name="Pages">The cache that keys lie in, if they do; read through its table where <paramref name="KeyStarts"/> is null.</param>
+/// <param name="PageSize">Keys of a page.</param>
+internal sealed record AttentionCall(SequenceLayout? Query, SequenceLayout? Key, AttentionOptions Options, double Scale, Shape? MaskShape = null, int[]? KeyStarts = null, KeyPages? Pages = null, int PageSize = 0)
 {
     public bool IsDense => Query is null;
+
+    /// <summary>Whether keys lie in a cache: a call without gradients.</summary>
+    public bool IsCached => KeyStarts is not null || Pages is not null;
+
+    /// <summary>The table that keys are found by; null when each sequence's lie in one piece.</summary>
+    public KeyPages? Table => KeyStarts is null ? Pages : null;
 }
 
 internal interface IAttentionKernels

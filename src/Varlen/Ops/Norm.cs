@@ -50,7 +50,14 @@ internal static class Norm
         Tensor? mean = centered ? Op.RowStatistic(input) : null, sum = addend is null ? null : Op.Like(input);
         kernels.NormForward(input, addend, weight, bias, epsilon, sum, output, mean, rstd);
         Tensor normed = sum ?? input;
-        bool hasWeight = weight is not null;
+        bool hasWeight = weight is not null, hasBias = bias is not null;
+        if (Op.Records(input, addend, weight, bias))
+        {
+            // A linear layer behind the norm would keep the result; what it is made of is kept anyway.
+            output.Recipe = Recipe.From(
+                sources => Run(op, sources[0], parameter, null, hasWeight ? sources[1] : null, hasBias ? sources[^1] : null, epsilon, centered).Normed,
+                [normed, .. new[] { weight, bias }.OfType<Tensor>()]);
+        }
         Op.RecordAll(op, sum is null ? [output] : [sum, output], [input, addend, weight, bias], [normed, weight, mean, rstd], pass =>
             Backward(pass, kernels, sum is not null, hasWeight, centered));
         return (normed, output);

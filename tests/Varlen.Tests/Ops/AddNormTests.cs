@@ -24,6 +24,28 @@ public sealed class AddNormTests
         (Tensor Sum, Tensor Normed) Run(Tensor[] x) => centered ? F.AddLayerNorm(x[0], x[1], x[2]) : F.AddRmsNorm(x[0], x[1], x[2]);
     }
 
+    [Theory]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    [InlineData(false, false)]
+    public void WhatReadsTheNormRebuildsItInsteadOfKeepingIt(bool hasWeight, bool hasBias)
+    {
+        const int rows = 64, features = 32, bytes = 4 * rows * features;
+        using TensorScope scope = TensorScope.Begin();
+        Tensor residual = Tensor.Randn([rows, features], 1, requiresGrad: true), pending = Tensor.Randn([rows, features], 2);
+        Tensor? weight = hasWeight ? Tensor.Randn([features], 3, requiresGrad: true) : null, bias = hasBias ? Tensor.Randn([features], 4, requiresGrad: true) : null;
+        Tensor projection = Tensor.Randn([8, features], 5, requiresGrad: true), gradient = Tensor.Randn([rows, 8], 6);
+        long before = MemoryDiagnostics.LiveBytes;
+        Tensor output;
+        using (TensorScope inner = TensorScope.Begin()) output = inner.Return(F.Linear(F.AddLayerNorm(residual, pending, weight, bias).Normed, projection));
+        // The sum, two statistics a row, and the output.
+        Assert.InRange(MemoryDiagnostics.LiveBytes - before, bytes, bytes + bytes / 2);
+        output.Backward(gradient);
+
+        using GradMode.Region off = GradMode.NoGrad();
+        Numeric.AssertSameBits(F.MatMul(gradient.Transpose(0, 1), F.AddLayerNorm(residual, pending, weight, bias).Normed), projection.Grad!);
+    }
+
     [Fact]
     public void OneTensorMayBeBothSummands()
     {
