@@ -48,6 +48,10 @@ internal static class CommonOptions
     /// <summary>--deterministic.</summary>
     public static Option<bool> Deterministic() => new("--deterministic") { Description = "Results that depend on neither the batch nor the run; always so on the CPU, slower on a GPU." };
 
+    /// <summary>--capture.</summary>
+    /// <param name="size">How large every batch is computed.</param>
+    public static Option<bool?> Capture(string size) => OptionParsers.Choice("--capture", $"Whether a GPU records the step once and replays it; every batch is computed as large as {size} then. Off by default.", ("on", true), ("off", false));
+
     /// <summary>Refuses double precision where there is none.</summary>
     /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>
     public static void RequireType(Device device, DType? type, string option)

@@ -29,11 +29,12 @@ internal static class TrainOptions
     private static readonly Option<int?> EvaluateEvery = OptionParsers.Integer("--evaluate-every", 1, 100_000_000, "Steps between two evaluations; a tenth of the plan by default.");
     private static readonly Option<int?> SaveEvery = OptionParsers.Integer("--save-every", 1, 100_000_000, "Steps between two checkpoints; as between evaluations by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order, split and dropout; 1 by default.");
+    private static readonly Option<bool?> Capture = CommonOptions.Capture("--batch-tokens");
     public static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
 
     /// <summary>All of them, in the order of the help.</summary>
     public static IEnumerable<Option> All =>
-        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, TextOptions.Field, TextOptions.BadLines];
+        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, Capture, TextOptions.Field, TextOptions.BadLines];
 
     /// <summary>What the command line asks for.</summary>
     public static RunRequest Request(ParseResult parse) => new()
@@ -57,6 +58,7 @@ internal static class TrainOptions
         SaveEvery = parse.GetValue(SaveEvery),
         Precision = parse.GetValue(Precision),
         Deterministic = parse.GetValue(Deterministic),
+        Capture = parse.GetValue(Capture) ?? false,
         Seed = parse.GetValue(Seed) ?? 1,
     };
 
@@ -79,6 +81,7 @@ internal static class TrainOptions
         Same(EvaluateEvery, config.EvaluateEvery);
         Same(SaveEvery, config.SaveEvery);
         Same(Seed, config.Seed);
+        if (parse.GetValue(Capture) is { } capture && capture != config.Training.Capture) throw Differs("--capture", capture ? "on" : "off", config.Training.Capture ? "on" : "off");
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
         if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField);

@@ -78,6 +78,8 @@ public sealed class PaddedAttention : AttentionStrategy
         foreach (SequenceLayout each in (SequenceLayout[])[_rows, _queries, _keys]) each.CuSeqlensOn(device);
     }
 
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (_rows, _queries, _keys);
+
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
     {

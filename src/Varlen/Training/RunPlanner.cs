@@ -78,7 +78,7 @@ public static class RunPlanner
             Training = new TrainerOptions
             {
                 Steps = steps, MicroBatches = request.MicroBatches, LearningRate = rate, FinalLearningRate = rate / 20, WarmupSteps = request.WarmupSteps ?? Math.Min(100, Math.Max(1, steps / 20)),
-                Decay = request.Decay, ClipNorm = request.ClipNorm > 0 ? request.ClipNorm : null, WeightDecay = request.WeightDecay, Optimizer = request.Optimizer, Seed = (ulong)request.Seed,
+                Decay = request.Decay, ClipNorm = request.ClipNorm > 0 ? request.ClipNorm : null, WeightDecay = request.WeightDecay, Optimizer = request.Optimizer, Capture = request.Capture, Seed = (ulong)request.Seed,
             },
         };
         config.Save(folder.Config);

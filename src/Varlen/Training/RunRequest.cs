@@ -62,6 +62,9 @@ public sealed record RunRequest
     /// <summary>Whether results must depend on neither the batch nor the run.</summary>
     public bool Deterministic { get; init; }
 
+    /// <summary>Whether the device records the step once and replays it.</summary>
+    public bool Capture { get; init; }
+
     /// <summary>Seed of everything.</summary>
     public int Seed { get; init; } = 1;
 }
