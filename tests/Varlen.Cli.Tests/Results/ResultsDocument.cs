@@ -24,6 +24,8 @@ internal static class ResultsDocument
         ["lengths-cpu"] = Lengths("cpu-lengths.jsonl"),
         ["attention-gpu"] = AttentionGpu(),
         ["attention-cpu"] = AttentionCpu(),
+        ["readme-cpu"] = Short("cpu-step.jsonl", "times packed"),
+        ["readme-gpu"] = Short("cuda-step.jsonl", "times packed"),
     };
 
     /// <summary>Plots by file name.</summary>
@@ -86,6 +88,21 @@ internal static class ResultsDocument
             // A peer's ratio is the median of rounds too: what ours is of it, turned around.
             double? times = step.IsOwn ? step["times_packed"] : 1 / step["varlen_packed_ratio"];
             text.Append(CultureInfo.InvariantCulture, $"| {step.Mode} {step.Strategy}{(step.IsOwn ? "" : $", {Name(step.Peer)}")} | {Number(step.Milliseconds, "0.0")} | {Number(step["upload_ms"], "0.0")} | {Number(step["tok_per_s"], "0")} | {Number(step["peak_gib"], "0.000")} | {Number(times, "0.00")} | {Number(step["counted_times_packed"], "0.00")} | {Number(step["of_counted"], "P0")} |\n");
+        }
+        return text.ToString();
+    }
+
+    // A row for each strategy of each program, with what both modes took.
+    private static string Short(string file, string ratio)
+    {
+        var text = new StringBuilder($"| | evaluation, ms | {ratio} | training, ms | {ratio} | peak in training, GiB |\n|---|---:|---:|---:|---:|---:|\n");
+        RecordedStep[] steps = [.. RecordedStep.Read(file).Where(step => step.Strategy is "packed" or "padded")];
+        double Packed(string mode) => steps.First(step => step.IsOwn && step.Strategy == "packed" && step.Mode == mode).Milliseconds;
+        foreach (IGrouping<string, RecordedStep> rows in steps.GroupBy(step => $"{(step.IsOwn ? "Varlen" : Name(step.Peer))}, {step.Strategy}{(step.Variant == "compile" ? ", compiled" : "")}"))
+        {
+            string Pair(string mode) => rows.FirstOrDefault(step => step.Mode == mode) is not { } step ? " | "
+                : $"{Number(step.Milliseconds, "0.0")} | {Number(step["times_packed"] ?? 1 / step["varlen_packed_ratio"] ?? step.Milliseconds / Packed(mode), "0.00")}";
+            text.Append(CultureInfo.InvariantCulture, $"| {rows.Key} | {Pair("eval")} | {Pair("train")} | {Number(rows.FirstOrDefault(step => step.Mode == "train")?["peak_gib"], "0.##")} |\n");
         }
         return text.ToString();
     }
