@@ -16,7 +16,7 @@ public sealed class PaddedBatch : TokenBatch
     /// <summary>Tokens of a padded sequence.</summary>
     public int Length { get; }
 
-    /// <summary>Pads sequences; attention runs over the padding too, and hides it by a mask.</summary>
+    /// <summary>Pads sequences; attention's queries are the padding's too, and no token sees its keys.</summary>
     /// <param name="sequences">Token ids and targets of equal length.</param>
     /// <param name="length">What each is padded to; the longest sequence's length when null.</param>
     /// <param name="device">Device; the CPU when null.</param>

@@ -87,6 +87,20 @@ public sealed partial class BenchmarkReportTests(BenchmarkReports reports) : ICl
     public void NothingIsWiderThanItsPlace(string report, int sections)
         => Assert.All(PageMeasure.Take(_folder, File.ReadAllText(reports[report, "report.html"]), [1200, 700, 390, 320]), measured => Assert.True(measured.Sections == sections && measured.Overflow.Length == 0, measured.ToString()));
 
+    [Fact]
+    public void PageIsPrinted()
+    {
+        string file = _folder.File("report.pdf");
+        Chromium.Open(_folder, reports["step", "report.html"], "--no-pdf-header-footer", $"--print-to-pdf={file}");
+        byte[] pdf = File.ReadAllBytes(file);
+        Assert.True(pdf.AsSpan().StartsWith("%PDF-"u8));
+        Assert.InRange(PdfPage().Count(System.Text.Encoding.Latin1.GetString(pdf)), 1, 6);
+        Assert.True(pdf.Length > 15_000, $"{pdf.Length} bytes");
+    }
+
+    [GeneratedRegex("/Type */Page[^s]")]
+    private static partial Regex PdfPage();
+
     [GeneratedRegex(@"!\[[^\]]*\]\(([^)]+)\)")]
     private static partial Regex Picture();
 
