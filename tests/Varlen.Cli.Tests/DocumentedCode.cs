@@ -79,6 +79,30 @@ public sealed class DocumentedCode
     }
 
     [Fact]
+    public void AStepThatIsRecorded()
+    {
+        using Decoder model = SmallModel();
+        using var optimizer = new AdamW(model.Parameters());
+        using var state = new StepState(seed: 1);
+        using PackedBatch batch1 = SmallBatch(), batch2 = PackedBatch.Create([.. TokenSequence.Cut(document2, 8)]);
+        PackedBatch[] epoch = [batch1, batch2, batch1, batch1, batch2];
+        double learningRate = 1e-2, first = Loss(model, batch1);
+        int number = 0;
+        using var step = new CapturedStep(model, new BatchLimits(Tokens: 4096, Sequences: 64), batches =>
+        {
+            optimizer.ZeroGrad();
+            using (TensorScope.Begin()) model.LossSum(batches[0]).Backward(state.LossGradient);
+            optimizer.Step(state);
+        });
+        foreach (PackedBatch batch in epoch)
+        {
+            state.Begin(++number, learningRate, lossScale: 1.0 / batch.TargetCount);      // what changes from step to step stays outside
+            step.Run(batch);
+        }
+        Assert.True(Loss(model, batch1) < first, $"from {first} to {Loss(model, batch1)}");
+    }
+
+    [Fact]
     public void FlattenedSamples()
     {
         using Decoder model = SmallModel();

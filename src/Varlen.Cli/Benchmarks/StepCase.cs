@@ -4,6 +4,7 @@ using Varlen.Backends.Cuda;
 using Varlen.Data;
 using Varlen.Models;
 using Varlen.Optim;
+using Varlen.Training;
 
 namespace Varlen.Cli.Benchmarks;
 
@@ -27,6 +28,9 @@ internal sealed class StepCase : IStepCase
     private readonly double _learningRate, _operations;
     private readonly List<double> _milliseconds = [], _uploadMilliseconds = [], _hostMilliseconds = [], _losses = [];
     private readonly CudaBackend? _cuda;
+    // Records the step; its losses go where it can be read behind a replay.
+    private readonly CapturedStep? _captured;
+    private readonly Tensor? _capturedLoss;
     private long _steps, _ownBytes, _peakBytes;
     private int _next, _launches;
 
@@ -44,6 +48,11 @@ internal sealed class StepCase : IStepCase
         if (mode != StepMode.Train) _model.Eval();
         else if (workload.Optimizer == StepOptimizer.Sgd) _optimizer = new Sgd(_model.NamedParameters(), _learningRate, new SgdOptions());
         else _optimizer = new AdamW(_model.NamedParameters(), _learningRate);
+        if (workload.Captures)
+        {
+            _capturedLoss = Tensor.Zeros([], workload.DType == DType.Float64 ? DType.Float64 : DType.Float32, workload.Device).Keep();
+            _captured = new CapturedStep(_model, new BatchLimits(_batches.Max(batch => batch.Rows), _batches.Max(batch => batch.Layout.Count)), batches => Compute(batches[0]));
+        }
         _ownBytes = LiveBytes - before;
     }
 
@@ -71,7 +80,7 @@ internal sealed class StepCase : IStepCase
     }
 
     /// <summary>What was measured so far.</summary>
-    public StepRow Row() => new(Mode, Strategy, (int)_batches.Average(batch => (double)batch.RealTokens), (int)_batches.Average(batch => (double)batch.Rows), [.. _milliseconds], _peakBytes, [.. _losses], _operations)
+    public StepRow Row() => new(Mode, Strategy, (int)_batches.Average(batch => (double)batch.RealTokens), _captured?.Limits.Tokens ?? (int)_batches.Average(batch => (double)batch.Rows), [.. _milliseconds], _peakBytes, [.. _losses], _operations)
     {
         UploadMilliseconds = [.. _uploadMilliseconds],
         Device = _cuda is null ? null : new StepDeviceRow(Statistics.Median(_hostMilliseconds), _launches),
@@ -79,6 +88,8 @@ internal sealed class StepCase : IStepCase
 
     public void Dispose()
     {
+        _captured?.Dispose();
+        _capturedLoss?.Dispose();
         _optimizer?.Dispose();
         _state.Dispose();
         _model.Dispose();
@@ -128,7 +139,20 @@ internal sealed class StepCase : IStepCase
     private Tensor Run(TokenBatch batch)
     {
         _steps++;
-        return _optimizer is null ? Evaluate(batch) : Train(_optimizer, batch);
+        if (_optimizer is not null) _state.Begin(_steps, _learningRate, 1.0 / batch.TargetCount);
+        if (_captured is null) return Compute(batch);
+        _captured.Run(batch);
+        return _capturedLoss!.Clone().Keep();
+    }
+
+    // What a captured step records.
+    private Tensor Compute(TokenBatch batch)
+    {
+        Tensor loss = _optimizer is null ? Evaluate(batch) : Train(_optimizer, batch);
+        if (_capturedLoss is null) return loss;
+        _capturedLoss.CopyFrom(loss);
+        loss.Dispose();
+        return _capturedLoss;
     }
 
     private Tensor Evaluate(TokenBatch batch)
@@ -141,7 +165,6 @@ internal sealed class StepCase : IStepCase
     private Tensor Train(Optimizer optimizer, TokenBatch batch)
     {
         using TensorScope scope = TensorScope.Begin();
-        _state.Begin(_steps, _learningRate, 1.0 / batch.TargetCount);
         optimizer.ZeroGrad();
         Tensor loss = _model.LossSum(batch);
         loss.Backward(_state.LossGradient);

@@ -40,7 +40,7 @@ internal static class StepReport
     public static string Describe(StepWorkload workload)
     {
         string model = workload.Model switch { StepModel.Gpt2 => "GPT-2, ", StepModel.Reference => "reference decoder, ", _ => "" };
-        return FormattableString.Invariant($"{workload.Lengths.Name}: {workload.Lengths.Tokens} tokens in {workload.Lengths.Lengths.Count} sequences{(workload.Lengths.Batches.Count > 1 ? $" of {workload.Lengths.Batches.Count} batches" : "")}, context {workload.Context}; {model}{workload.Layers} blocks, width {workload.Width}, {workload.Heads} heads, vocabulary {workload.Vocabulary}, {workload.DType}, {(workload.Device == Device.Cpu ? $"{Device.CpuThreads} threads" : workload.Device)}");
+        return FormattableString.Invariant($"{workload.Lengths.Name}: {workload.Lengths.Tokens} tokens in {workload.Lengths.Lengths.Count} sequences{(workload.Lengths.Batches.Count > 1 ? $" of {workload.Lengths.Batches.Count} batches" : "")}, context {workload.Context}; {model}{workload.Layers} blocks, width {workload.Width}, {workload.Heads} heads, vocabulary {workload.Vocabulary}, {workload.DType}, {(workload.Device == Device.Cpu ? $"{Device.CpuThreads} threads" : workload.Device)}{(workload.Captures ? ", captured" : "")}");
     }
 
     /// <summary>A peer and how it ran, in a word or two.</summary>
@@ -87,7 +87,7 @@ internal static class StepReport
         return new()
         {
             ["summary"] = command, ["workload"] = workload.Lengths.Name, ["sequences"] = workload.Lengths.Lengths.Count, ["batches"] = workload.Lengths.Batches.Count, ["real_tokens"] = workload.Lengths.Tokens, ["context"] = workload.Context,
-            ["model"] = workload.Model.ToString().ToLowerInvariant(), ["layers"] = workload.Layers, ["width"] = workload.Width, ["heads"] = workload.Heads, ["vocabulary"] = workload.Vocabulary, ["optimizer"] = workload.Optimizer.ToString().ToLowerInvariant(),
+            ["model"] = workload.Model.ToString().ToLowerInvariant(), ["layers"] = workload.Layers, ["width"] = workload.Width, ["heads"] = workload.Heads, ["vocabulary"] = workload.Vocabulary, ["optimizer"] = workload.Optimizer.ToString().ToLowerInvariant(), ["capture"] = workload.Captures,
             ["dtype"] = workload.DType.ToString().ToLowerInvariant(), ["device"] = workload.Device.ToString(), ["threads"] = Device.CpuThreads, ["vector_bits"] = MachineInfo.VectorBits, ["seed"] = workload.Seed,
             ["limit_gflops"] = JsonOutput.Number(result.LimitGflops, 1), ["losses_agree"] = result.LossesAgree, ["missing"] = new JsonArray([.. result.Missing.Select(text => (JsonNode)text)]),
         };

@@ -51,6 +51,9 @@ internal sealed record StepStrategy(
     /// <exception cref="CommandException">A name is unknown.</exception>
     public static IReadOnlyList<StepStrategy> Parse(string text) => text == "all" ? All : [.. text.Split(',').Select(Named).Distinct()];
 
+    /// <summary>Whether its step can be recorded: its attention reads no more of a batch than where sequences begin.</summary>
+    public bool TakesCapture => Name is not ("dense-mask" or "padded-unpad");
+
     /// <inheritdoc/>
     public override string ToString() => Name;
 

@@ -51,6 +51,9 @@ internal sealed record StepWorkload(LengthsSpec Lengths, int Layers, int Width, 
     /// <summary>What training updates the weights with.</summary>
     public StepOptimizer Optimizer { get; init; }
 
+    /// <summary>Whether steps are recorded and replayed.</summary>
+    public bool Captures { get; init; }
+
     /// <summary>The optimiser's learning rate.</summary>
     public double LearningRate => Optimizer == StepOptimizer.Sgd ? 1e-3 : 1e-4;
 

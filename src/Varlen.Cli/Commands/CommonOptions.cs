@@ -49,7 +49,8 @@ internal static class CommonOptions
     public static Option<bool> Deterministic() => new("--deterministic") { Description = "Results that depend on neither the batch nor the run; always so on the CPU, slower on a GPU." };
 
     /// <summary>--capture.</summary>
-    public static Option<bool?> Capture() => OptionParsers.Choice("--capture", "Whether a GPU records the step once and replays it, on batches that are computed as if all had as many tokens as the budget; off by default.", ("on", true), ("off", false));
+    /// <param name="size">How large every batch is computed.</param>
+    public static Option<bool?> Capture(string size) => OptionParsers.Choice("--capture", $"Whether a GPU records the step once and replays it; every batch is computed as large as {size} then. Off by default.", ("on", true), ("off", false));
 
     /// <summary>Refuses double precision where there is none.</summary>
     /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>
@@ -64,7 +65,9 @@ internal static class CommonOptions
         if (threads is { } count) Device.CpuThreads = count;
     }
 
-    private static AttentionWindow? ParseWindow(string text)
+    /// <summary>Reads a window.</summary>
+    /// <exception cref="CommandException">The text is none.</exception>
+    public static AttentionWindow? ParseWindow(string text)
     {
         string[] parts = text.Split(',');
         if (parts.Length == 2 && Bound(parts[0], out int left) && Bound(parts[1], out int right)) return new AttentionWindow(left, right);

@@ -29,6 +29,7 @@ internal sealed record StepCommandOptions(string Command)
     public Option<StepOptimizer?> Optimizer { get; init; } = OptionParsers.Choice("--optimizer", Command == "gpt2" ? "What training updates with; sgd by default." : "What training updates with; adamw by default, sgd with --reference.", ("adamw", StepOptimizer.AdamW), ("sgd", StepOptimizer.Sgd));
     public Option<DeviceChoice> Device { get; init; } = CommonOptions.DeviceName();
     public Option<bool> Deterministic { get; init; } = CommonOptions.Deterministic();
+    public Option<bool?> Capture { get; init; } = CommonOptions.Capture("the batch with the most rows");
     public Option<int?> Threads { get; init; } = CommonOptions.Threads();
     public Option<ulong?> Seed { get; init; } = OptionParsers.Seed("Seed of weights, tokens and drawn lengths; 0 by default.");
     public Option<int?> Rounds { get; init; } = BenchCommand.Rounds();
@@ -37,7 +38,7 @@ internal sealed record StepCommandOptions(string Command)
     public Option<string?> Report { get; init; } = BenchCommand.Report();
 
     /// <summary>All, in the order of the help.</summary>
-    public Option[] All => [Strategies, Mode, Lengths, Layers, Width, Heads, Vocabulary, Context, Optimizer, ElementType, Device, Deterministic, Threads, Seed, Rounds, Warmup, Peer, Report];
+    public Option[] All => [Strategies, Mode, Lengths, Layers, Width, Heads, Vocabulary, Context, Optimizer, ElementType, Device, Deterministic, Capture, Threads, Seed, Rounds, Warmup, Peer, Report];
 
     /// <summary>Runs what was asked for.</summary>
     /// <param name="parse">The command line.</param>
@@ -83,7 +84,7 @@ internal sealed record StepCommandOptions(string Command)
         return specs.Zip(contexts, (lengths, context) => new StepWorkload(lengths, parse.GetValue(Layers) ?? (isFull ? 24 : 4), width, heads, parse.GetValue(Vocabulary) ?? (isBlog ? 1024 : 4096), context, device,
             parse.GetValue(ElementType) ?? RunPlanner.DefaultPrecision(device), seed)
         {
-            Model = model, Optimizer = parse.GetValue(Optimizer) ?? (isBlog ? StepOptimizer.Sgd : StepOptimizer.AdamW),
+            Model = model, Captures = parse.GetValue(Capture) ?? false, Optimizer = parse.GetValue(Optimizer) ?? (isBlog ? StepOptimizer.Sgd : StepOptimizer.AdamW),
         });
     }
 
@@ -105,6 +106,8 @@ internal sealed record StepCommandOptions(string Command)
     {
         if (strategy.Rows(workload) is var rows && rows > MostRows)
             throw CommandException.Usage($"strategy {strategy} makes {rows} rows of this batch", $"a batch has at most {MostRows}", "use fewer or shorter sequences, or a smaller --context");
+        if (workload.Captures && !strategy.TakesCapture)
+            throw CommandException.Usage($"--capture on does not go with --strategy {strategy}", "its attention reads more of a batch than where sequences begin", "leave one of them out");
         if (strategy.Name == "dense-mask" && workload.Lengths.Tokens > MostMaskTokens)
             throw CommandException.Usage($"a dense mask over {workload.Lengths.Tokens} tokens cannot be indexed", $"it has a value for every pair of tokens, of at most {MostMaskTokens}", "use fewer or shorter sequences, or leave dense-mask out");
     }

@@ -29,7 +29,7 @@ internal static class TrainOptions
     private static readonly Option<int?> EvaluateEvery = OptionParsers.Integer("--evaluate-every", 1, 100_000_000, "Steps between two evaluations; a tenth of the plan by default.");
     private static readonly Option<int?> SaveEvery = OptionParsers.Integer("--save-every", 1, 100_000_000, "Steps between two checkpoints; as between evaluations by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order, split and dropout; 1 by default.");
-    private static readonly Option<bool?> Capture = CommonOptions.Capture();
+    private static readonly Option<bool?> Capture = CommonOptions.Capture("--batch-tokens");
     public static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
 
     /// <summary>All of them, in the order of the help.</summary>

@@ -1,7 +1,7 @@
 namespace Varlen.Data;
 
 /// <summary>What the batches of a captured step may hold. The step always computes <see cref="Tokens"/> rows, those behind a batch's last token as padding.</summary>
-/// <param name="Tokens">Most tokens of a batch.</param>
+/// <param name="Tokens">Most tokens of a batch, or rows of one that is padded.</param>
 /// <param name="Sequences">Most sequences of a batch.</param>
 public readonly record struct BatchLimits(int Tokens, int Sequences)
 {

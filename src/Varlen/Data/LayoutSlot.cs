@@ -3,18 +3,19 @@ namespace Varlen.Data;
 /// <summary>What a backend derived from the layout in a slot, and keeps on its device in places that never change.</summary>
 internal interface ILayoutMirror : IDisposable
 {
-    /// <summary>Derives it again, from the layout that is in the slot now.</summary>
-    void Refill(SequenceLayout layout);
+    /// <summary>Derives it again, from the layouts of queries and keys that are in the slot now.</summary>
+    void Refill(SequenceLayout queries, SequenceLayout keys);
 }
 
 /// <summary>
-/// A place for one layout after the other. What kernels read of the layout lies at addresses that stay, with room for any batch within the limits, so
-/// that a graph recorded with one batch runs with the next.
+/// A place for one pair of layouts, of queries and keys, after the other. What kernels read of them lies at addresses that stay, with room for any batch
+/// within the limits, so that a graph recorded with one batch runs with the next.
 /// </summary>
-/// <param name="limits">Of the batches.</param>
+/// <param name="limits">Of the layouts, each by itself.</param>
 /// <param name="longest">Most tokens of a sequence.</param>
-/// <param name="covered">Where the device reads how many tokens the layout has, Int32, one element; not owned.</param>
-internal sealed class LayoutSlot(BatchLimits limits, int longest, Tensor covered) : IDisposable
+/// <param name="isSelf">Whether queries and keys always have one layout.</param>
+/// <param name="covered">Where the device reads how many tokens a layout has, Int32, one element; not owned.</param>
+internal sealed class LayoutSlot(BatchLimits limits, int longest, bool isSelf, Tensor covered) : IDisposable
 {
     private readonly Dictionary<object, ILayoutMirror> _mirrors = [];
 
@@ -22,16 +23,18 @@ internal sealed class LayoutSlot(BatchLimits limits, int longest, Tensor covered
 
     public int Longest { get; } = longest;
 
-    /// <summary>Tokens of the present layout, on the device. Whoever sets the layout sends the number.</summary>
+    public bool IsSelf { get; } = isSelf;
+
+    /// <summary>Tokens of the present layouts, on the device. Whoever sets the layout sends the number.</summary>
     public Tensor Covered { get; } = covered;
 
-    /// <summary>Puts a layout, which keeps within the limits, in the place of the last one.</summary>
-    /// <returns>The same layout, which knows that it is here.</returns>
-    public SequenceLayout Set(SequenceLayout layout)
+    /// <summary>Puts layouts, which keep within the limits, in the place of the last ones.</summary>
+    /// <returns>The same layouts, which know that they are here.</returns>
+    public (SequenceLayout Queries, SequenceLayout Keys) Set(SequenceLayout queries, SequenceLayout keys)
     {
-        SequenceLayout placed = layout.In(this);
-        foreach (ILayoutMirror mirror in _mirrors.Values) mirror.Refill(placed);
-        return placed;
+        SequenceLayout placed = queries.In(this), others = ReferenceEquals(queries, keys) ? placed : keys.In(this);
+        foreach (ILayoutMirror mirror in _mirrors.Values) mirror.Refill(placed, others);
+        return (placed, others);
     }
 
     /// <summary>As <see cref="SequenceLayout.Attached"/>, for what is refilled with each layout.</summary>

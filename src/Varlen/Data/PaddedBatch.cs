@@ -16,7 +16,7 @@ public sealed class PaddedBatch : TokenBatch
     /// <summary>Tokens of a padded sequence.</summary>
     public int Length { get; }
 
-    /// <summary>Pads sequences; attention runs over the padding too, and hides it by a mask.</summary>
+    /// <summary>Pads sequences; attention's queries are the padding's too, and no token sees its keys.</summary>
     /// <param name="sequences">Token ids and targets of equal length.</param>
     /// <param name="length">What each is padded to; the longest sequence's length when null.</param>
     /// <param name="device">Device; the CPU when null.</param>
@@ -77,6 +77,8 @@ public sealed class PaddedAttention : AttentionStrategy
         if (device is null) return;
         foreach (SequenceLayout each in (SequenceLayout[])[_rows, _queries, _keys]) each.CuSeqlensOn(device);
     }
+
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (_rows, _queries, _keys);
 
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)

@@ -183,6 +183,8 @@ public abstract class TokenBatch : IDisposable
         }
     }
 
+    private protected static (long[] Documents, int[] Positions) HostDropoutKeys(TokenBatch batch) => batch.HostDropoutKeys();
+
     /// <summary>Brings keys that were made before up to date, where they are.</summary>
     private protected void RefillDropoutKeys()
     {
@@ -198,7 +200,7 @@ public abstract class TokenBatch : IDisposable
         return new DropoutKeys(Tensor.From(documents, [Rows], Tokens.Device).Keep(), Tensor.From(positions, [Rows], Tokens.Device).Keep());
     }
 
-    private (long[] Documents, int[] Positions) HostDropoutKeys()
+    private protected virtual (long[] Documents, int[] Positions) HostDropoutKeys()
     {
         var documents = new long[Rows];
         var positions = new int[Rows];

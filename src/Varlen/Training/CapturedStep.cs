@@ -9,7 +9,7 @@ namespace Varlen.Training;
 /// <summary>
 /// A step on a model that a device records once and then replays on batch after batch: hundreds of launches become one. Batches may differ in tokens and
 /// sequences within limits; the step always computes as many rows as the limit has tokens, and rows without a token influence nothing. On a CPU, where there
-/// is nothing to record, the step runs on the same padded rows.
+/// is nothing to record, the step runs on the same padded rows. Batches are packed, jagged, block-diagonal or padded, all of one kind.
 /// </summary>
 /// <remarks>
 /// <para>The first two runs only prepare and the third records; each is a step like all others, with the same bits. The step must do the same at every
@@ -60,7 +60,7 @@ public sealed class CapturedStep : IDisposable
     public bool IsRecorded => _phase == Phase.Recorded;
 
     /// <summary>Runs the step, without a wait once it is recorded. The batches may be disposed right afterwards.</summary>
-    /// <param name="batches">As many packed batches as the step takes, on the model's device or the CPU.</param>
+    /// <param name="batches">As many batches as the step takes, on the model's device or the CPU.</param>
     /// <exception cref="ArgumentException">There are more or fewer batches, or one is above the limits or does not fit the model; the message says which limit. Nothing has run.</exception>
     /// <exception cref="InvalidOperationException">The model is on another device than when this was made.</exception>
     /// <exception cref="NotSupportedException">The step does what cannot be recorded; the message names it.</exception>

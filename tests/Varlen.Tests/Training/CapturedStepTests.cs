@@ -39,6 +39,34 @@ public sealed class CapturedStepTests
         }
     }
 
+    /// <summary>Every strategy whose attention is layouts, with full attention and causal: padding within rows, and rows that differ in length.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void OtherKindsOfBatchesAreCapturedToo(bool causal)
+    {
+        Device device = TestDevices.Cuda();
+        using CausalLanguageModel model = Model(64, dropout: 0.2, causal: causal).To(device, DType.BFloat16);
+        using StepState state = model.StepState = new StepState(device, 5);
+        using var region = GradMode.NoGrad();
+        foreach (Func<IReadOnlyList<TokenSequence>, TokenBatch> collate in (Func<IReadOnlyList<TokenSequence>, TokenBatch>[])
+            [sequences => JaggedBatch.Create(sequences, device), sequences => BlockDiagonalBatch.Create(sequences, device), sequences => PaddedBatch.Create(sequences, 48, device), sequences => PaddedBatch.Create(sequences, null, Device.Cpu)])
+        {
+            using Tensor loss = Tensor.Zeros([], DType.Float64, device).Keep();
+            using var step = new CapturedStep(model, new BatchLimits(8 * 48, 8), batches => Evaluate(model, batches[0], loss));
+            for (int i = 0; i < 6; i++)
+            {
+                using TensorScope scope = TensorScope.Begin();
+                using TokenBatch batch = collate(Sequences(Lengths[i]));
+                step.Run(batch);
+                double captured = loss.Item();
+                using TokenBatch here = batch.Tokens.Device == device ? collate(Sequences(Lengths[i])) : PaddedBatch.Create(Sequences(Lengths[i]), null, device);
+                Assert.Equal(model.LossSum(here).Item(), captured, 1.0);
+            }
+            Assert.True(step.IsRecorded);
+        }
+    }
+
     /// <summary>Losses, weights and optimiser state, with dropout, clipping, accumulation and a step that is skipped because of a NaN.</summary>
     [Theory]
     [InlineData(OptimizerKind.AdamW, DType.Float32, 16, 0.2, 2)]
@@ -129,15 +157,20 @@ public sealed class CapturedStepTests
         int runs = 0;
         using var step = new CapturedStep(model, Limits with { Sequences = 3 }, _ => runs++);
         using PackedBatch fits = Batch(0, device), tooMany = Batch(3, device), tooLong = Packed(device, 49), unknown = PackedBatch.Create([new TokenSequence(new[] { Vocabulary }, new[] { 0 })], device);
-        using var padded = PaddedBatch.Create([new TokenSequence(new[] { 1 }, new[] { 2 })], 4, device);
-        Refused<ArgumentException>("has 49 tokens, and the step was captured for at most 48", tooLong);
+        TokenSequence[] one = [new(new[] { 1 }, new[] { 2 })];
+        using var masked = DocumentMaskBatch.Create(one, device);
+        using var unpadded = PaddedBatch.CreateUnpadded(one, 4, device);
+        using var padded = PaddedBatch.Create(one, 4, device);
+        Refused<ArgumentException>("has 49 rows, and the step was captured for at most 48", tooLong);
         Refused<ArgumentException>("has 8 sequences, and the step was captured for at most 3", tooMany);
-        Refused<ArgumentException>("takes packed batches, not PaddedBatch", padded);
+        Refused<ArgumentException>("does not take the attention of a DocumentMaskBatch (DocumentMaskAttention)", masked);
+        Refused<ArgumentException>("does not take the attention of a PaddedBatch (UnpaddedAttention)", unpadded);
         Refused<ArgumentOutOfRangeException>($"the id {Vocabulary}", unknown);
         Refused<ArgumentException>("2 batches were given, and the step takes 1", fits, fits);
         Assert.Equal(0, runs);
         step.Run(fits);
         Assert.Equal(1, runs);
+        Refused<ArgumentException>("the batch is a PaddedBatch, and the step was captured with a PackedBatch", padded);
         Assert.Throws<ArgumentOutOfRangeException>(() => new CapturedStep(model, new BatchLimits(0, 1), _ => { }));
         Assert.Throws<ArgumentOutOfRangeException>(() => new CapturedStep(model, new BatchLimits(1, 0), _ => { }));
 
@@ -155,7 +188,7 @@ public sealed class CapturedStepTests
         List<Tensor> left = [];
         Fails("it reads values back and waits for them, in or behind Copy", batch => model.LossSum(batch).Item());
         Fails("it waits for the device", _ => device.Synchronize());
-        Fails("it sends numbers of the host, which a replay would send again, in or behind LastLogits", batch => model.LastLogits(batch));
+        Fails("it sends numbers of the host, which a replay would send again, in or behind ", batch => model.LastLogits(batch));
         Fails("it reads values back", batch => device.Backend.StartRead(kept.Pointer, sizeof(float)));
         Fails("leaves 1 tensors of 256 bytes behind", batch => left.Add(model.LossSum(batch).Keep()));
         foreach (Tensor tensor in left) tensor.Dispose();
@@ -247,19 +280,24 @@ public sealed class CapturedStepTests
         optimizer.Step(state);
     }
 
-    private static Decoder Model(int headDim, double dropout = 0) => new(
-        new DecoderConfig { VocabularySize = Vocabulary, MaxLength = 64, Width = headDim, Heads = 1, Layers = 2, Dropout = dropout, FinalNorm = true }, seed: 3);
+    private static Decoder Model(int headDim, double dropout = 0, bool causal = true) => new(
+        new DecoderConfig { Causal = causal, VocabularySize = Vocabulary, MaxLength = 64, Width = headDim, Heads = 1, Layers = 2, Dropout = dropout, FinalNorm = true }, seed: 3);
 
     private static PackedBatch Batch(int index, Device device) => Packed(device, Lengths[index % Lengths.Length]);
 
-    private static PackedBatch Packed(Device device, params int[] lengths)
+    private static PackedBatch Packed(Device device, params int[] lengths) => PackedBatch.Create(Sequences(lengths), device);
+
+    private static TokenSequence[] Sequences(int[] lengths)
     {
         var random = new Random(lengths.Sum());
-        return PackedBatch.Create([.. lengths.Select(length =>
-        {
-            int[] ids = [.. Enumerable.Range(0, length + 1).Select(_ => random.Next(Vocabulary))];
-            return new TokenSequence(ids.AsMemory(0, length), ids.AsMemory(1));
-        })], device);
+        return
+        [
+            .. lengths.Select(length =>
+            {
+                int[] ids = [.. Enumerable.Range(0, length + 1).Select(_ => random.Next(Vocabulary))];
+                return new TokenSequence(ids.AsMemory(0, length), ids.AsMemory(1));
+            }),
+        ];
     }
 
     private static void Load(Parameter parameter, float[] values)

@@ -79,9 +79,9 @@ internal sealed class AttentionLists : ILayoutMirror
     }
 
     /// <inheritdoc/>
-    public void Refill(SequenceLayout layout)
+    public void Refill(SequenceLayout queries, SequenceLayout keys)
     {
-        AttentionSpan[] sequences = Spans(layout, layout, null);
+        AttentionSpan[] sequences = Spans(queries, keys, null);
         _portable = _takesHopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
         _forward?.Fill();
         _queries?.Fill();

@@ -3,18 +3,19 @@ using Varlen.Data;
 namespace Varlen.Backends.Cuda.Attention;
 
 /// <summary>Sizes of lists that hold the tiles of any batch of a slot: the grids of a graph, which stay while its batches change.</summary>
-/// <param name="Tokens">Most tokens of a batch.</param>
+/// <param name="Tokens">Most tokens of the queries, and of the keys.</param>
 /// <param name="Sequences">Most sequences of a batch.</param>
 /// <param name="Longest">Most tokens of a sequence.</param>
-internal readonly record struct ListLimits(int Tokens, int Sequences, int Longest)
+/// <param name="IsSelf">Whether a sequence has as many keys as queries.</param>
+internal readonly record struct ListLimits(int Tokens, int Sequences, int Longest, bool IsSelf = true)
 {
-    public static ListLimits Of(LayoutSlot slot) => new(slot.Limits.Tokens, slot.Limits.Sequences, slot.Longest);
+    public static ListLimits Of(LayoutSlot slot) => new(slot.Limits.Tokens, slot.Limits.Sequences, slot.Longest, slot.IsSelf);
 
     /// <summary>The same batches without the sequences above a length.</summary>
     public ListLimits UpTo(int length) => this with { Longest = Math.Min(Longest, length) };
 
-    /// <summary>Most sequences of at least a length.</summary>
-    public int SequencesFrom(int length) => Longest < length ? 0 : Math.Min(Sequences, Tokens / length);
+    /// <summary>Most sequences of which the longer side has at least a length.</summary>
+    public int SequencesFrom(int length) => Longest < length ? 0 : (int)Math.Min(Sequences, (IsSelf ? 1L : 2L) * Tokens / length);
 
     /// <summary>Most tiles of a number of rows into which sequences of at least a length are cut.</summary>
     public int Tiles(int rows, int fromLength)
