@@ -19,7 +19,7 @@ internal enum AttentionBenchmarkMode
 /// Ratios are shares of the arithmetic peak measured right beside each repetition, and all figures are medians.
 /// </summary>
 internal sealed record AttentionBenchmarkRow(
-    string Workload, int QueryHeads, int KeyHeads, int HeadDim, bool Causal, string Window, DType DType, int Threads, long Tokens,
+    string Workload, int QueryHeads, int KeyHeads, int HeadDim, string Window, DType DType, int Threads, long Tokens,
     double PeakGflops, double ForwardMs, double ForwardGflops, double ForwardRatio, double BestForwardRatio,
     double? BackwardMs, double? BackwardGflops, double? BackwardRatio, double? BestBackwardRatio);
 
@@ -89,7 +89,7 @@ internal static unsafe class AttentionBenchmark
             foreach (nint buffer in buffers) NativeBlock.Free((void*)buffer);
         }
         bool both = mode == AttentionBenchmarkMode.Backward;
-        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, window.Right == 0, $"{window.Left},{window.Right}", dtype, threads,
+        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, $"{window.Left},{window.Right}", dtype, threads,
             tokens, Statistics.Median(peaks), Statistics.Median(forward) * 1e3, operations / Statistics.Median(forward) * 1e-9, Statistics.Median(forwardRatios), forwardRatios.Max(),
             both ? Statistics.Median(backward) * 1e3 : null, both ? 2.5 * operations / Statistics.Median(backward) * 1e-9 : null,
             both ? Statistics.Median(backwardRatios) : null, both ? backwardRatios.Max() : null);

@@ -7,7 +7,7 @@ namespace Varlen.Cli.Benchmarks;
 /// <param name="Rows">Varlen's.</param>
 /// <param name="Peers">The peer's.</param>
 /// <param name="Missing">What the peer could not run, and why.</param>
-/// <param name="LimitGflops">Median of the limits measured between rounds, see <see cref="DevicePeak"/>.</param>
+/// <param name="LimitGflops">Greatest of the limits measured between rounds, see <see cref="DevicePeak"/>.</param>
 internal sealed record StepResult(StepWorkload Workload, IReadOnlyList<StepRow> Rows, IReadOnlyList<StepRow> Peers, IReadOnlyList<string> Missing, double LimitGflops)
 {
     /// <summary>The row of a mode and strategy, or null when it was not measured.</summary>
@@ -64,7 +64,7 @@ internal static class StepBenchmark
             }
             StepPeerCase[] peers = [.. cases.OfType<StepPeerCase>()];
             return new(workload, [.. cases.OfType<StepCase>().Select(item => item.Row())], [.. peers.Where(item => item.Missing is null).Select(item => item.Row())],
-                [.. peers.Select(item => item.Missing).OfType<string>()], Statistics.Median(limits));
+                [.. peers.Select(item => item.Missing).OfType<string>()], limits.Max());
         }
         finally
         {

@@ -60,14 +60,14 @@ internal static class StepPage
             bars.Add(Bar(row, row.Strategy.Title, row.Strategy.IsPacked ? BarStyle.Main : BarStyle.Other) with { Expected = packed is null || row == packed ? null : packed.MedianMilliseconds * row.CountedTimesAs(packed) });
         foreach (StepRow row in result.Peers.Where(row => row.Mode == mode)) bars.Add(Bar(row, $"{StepReport.Short(row)}: {row.Strategy}", BarStyle.Peer));
         string what = $"{Long(mode)}, {(result.Workload.IsCausal(mode) ? "causal" : "full")} attention";
-        return new($"{(named ? $"{result.Workload.Lengths.Name}: " : "")}{what}, ms a step")
+        return new(named ? $"{result.Workload.Lengths.Name}: {what}, ms a step" : $"{char.ToUpperInvariant(what[0])}{what[1..]}, ms a step")
         {
             ChartName = $"{StepReport.Name(mode)}{(named ? $"-{FileName(result)}" : "")}",
             Chart = BarChart.Draw($"{what}, milliseconds a step", bars, "expected from packed by counted work", Styles),
         };
 
         ChartBar Bar(StepRow row, string label, BarStyle style) => new(label, row.MedianMilliseconds,
-            $"{Milliseconds(row.MedianMilliseconds)} ms{(packed is null || row == packed ? "" : $"  {Number(row.TimesAs(packed), "0.00")} ×")}", style, (row.Milliseconds.Min(), row.Milliseconds.Max()));
+            $"{Milliseconds(row.MedianMilliseconds)} ms{(packed is null || row == packed ? "" : $" · {Number(row.TimesAs(packed), "0.00")} ×")}", style, (Statistics.Quantile(row.Milliseconds, 0.25), Statistics.Quantile(row.Milliseconds, 0.75)));
     }
 
     // With one distribution the bars are the strategies' speeds; with several, how much padding costs on each.
@@ -76,9 +76,9 @@ internal static class StepPage
         var bars = new List<ChartBar>();
         if (results.Count == 1)
         {
-            foreach (StepRow row in results[0].Rows.Concat(results[0].Peers))
-                bars.Add(new($"{Long(row.Mode)}: {(row.Variant is null ? "" : $"{StepReport.Short(row)}, ")}{row.Strategy}", row.TokensPerSecond, Number(row.TokensPerSecond, "#,0"), row.Variant is not null ? BarStyle.Peer : row.Strategy.IsPacked ? BarStyle.Main : BarStyle.Other));
-            return new("Real tokens a second") { ChartName = "speed", Chart = BarChart.Draw("real tokens a second", bars, null, Styles) };
+            StepMode mode = results[0].Rows[^1].Mode;
+            foreach (StepRow row in results[0].Rows.Concat(results[0].Peers).Where(row => row.Mode == mode)) bars.Add(Plain(row, row.TokensPerSecond, Number(row.TokensPerSecond, "#,0")));
+            return new($"Real tokens a second in {Long(mode)}") { ChartName = "speed", Chart = BarChart.Draw("real tokens a second", bars, null, Styles) };
         }
         foreach (StepResult result in results)
             foreach (StepRow row in result.Rows.Where(row => !row.Strategy.IsPacked && result.Packed(row.Mode) is not null))
@@ -91,14 +91,18 @@ internal static class StepPage
 
     private static ReportSection Memory(StepResult result)
     {
-        ChartBar[] bars = [.. result.Rows.Concat(result.Peers).Where(row => row.PeakBytes > 0).Select(row => new ChartBar($"{Long(row.Mode)}: {(row.Variant is null ? "" : $"{StepReport.Short(row)}, ")}{row.Strategy}", row.PeakBytes,
-            Quantity.Bytes(row.PeakBytes), row.Variant is not null ? BarStyle.Peer : row.Strategy.IsPacked ? BarStyle.Main : BarStyle.Other))];
-        return new("Peak memory") { ChartName = "memory", Chart = BarChart.Draw("peak memory", bars, null, Styles), Notes = ["Weights, optimiser, batches and activations of one strategy."] };
+        StepMode mode = result.Rows[^1].Mode;
+        ChartBar[] bars = [.. result.Rows.Concat(result.Peers).Where(row => row.Mode == mode && row.PeakBytes > 0).Select(row => Plain(row, row.PeakBytes, Quantity.Bytes(row.PeakBytes)))];
+        return new($"Peak memory in {Long(mode)}") { ChartName = "memory", Chart = BarChart.Draw("peak memory", bars, null, Styles), Notes = ["Weights, optimiser, batches and activations of one strategy."] };
     }
+
+    private static ChartBar Plain(StepRow row, double value, string text) => row.Variant is null
+        ? new(row.Strategy.Title, value, text, row.Strategy.IsPacked ? BarStyle.Main : BarStyle.Other)
+        : new($"{StepReport.Short(row)}: {row.Strategy}", value, text, BarStyle.Peer);
 
     private static ReportSection All(StepResult result, bool named)
     {
-        IReadOnlyList<string> headings = ["step", "ms", "quarter to three quarters", "with batch, ms", "real tokens", "padded tokens", "tokens/s", "peak", "TFLOP/s", "of limit", "× packed", "counted", "of counted"];
+        IReadOnlyList<string> headings = ["step", "ms", "middle half", "with batch, ms", "real tokens", "padded tokens", "tokens/s", "peak", "TFLOP/s", "of limit", "× packed", "counted", "of counted"];
         IEnumerable<IReadOnlyList<string>> rows = result.Rows.Concat(result.Peers).Select(row =>
         {
             StepRow? packed = result.Packed(row.Mode);

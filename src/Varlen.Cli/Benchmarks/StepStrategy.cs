@@ -54,6 +54,7 @@ internal sealed record StepStrategy(
     /// <summary>Whether its step can be recorded: its attention reads no more of a batch than where sequences begin.</summary>
     public bool TakesCapture => Name is not ("dense-mask" or "padded-unpad");
 
+    /// <inheritdoc/>
     public override string ToString() => Name;
 
     private static StepStrategy WithoutPadding(string name, string title, ICollator collator) => new(name, title, _ => collator, workload => workload.Lengths.Tokens, (workload, _) => Own(workload));

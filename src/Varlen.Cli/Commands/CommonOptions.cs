@@ -75,7 +75,9 @@ internal static class CommonOptions
         if (threads is { } count) Device.CpuThreads = count;
     }
 
-    private static AttentionWindow? ParseWindow(string text)
+    /// <summary>Reads a window.</summary>
+    /// <exception cref="CommandException">The text is none.</exception>
+    public static AttentionWindow? ParseWindow(string text)
     {
         string[] parts = text.Split(',');
         if (parts.Length == 2 && Bound(parts[0], out int left) && Bound(parts[1], out int right)) return new AttentionWindow(left, right);

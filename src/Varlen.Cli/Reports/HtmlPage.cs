@@ -28,7 +28,7 @@ internal sealed class HtmlPage(string title)
         *{box-sizing:border-box}
         body{margin:0 auto;padding:1.5rem;max-width:76rem;background:var(--page);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
         h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1rem;margin:0 0 .5rem}.lead{color:var(--soft);margin:0 0 1.2rem}
-        main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem}
+        main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem;align-items:start}
         section{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:1rem;min-width:0}section.wide{grid-column:1/-1}
         .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.8rem;margin:0}.facts div{min-width:0}
         .facts dt{color:var(--soft);font-size:.85rem}.facts dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
@@ -39,10 +39,11 @@ internal sealed class HtmlPage(string title)
         td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:500}tbody th{color:var(--ink);font-weight:400}
         pre{white-space:pre-wrap;margin:0;font:13px/1.5 ui-monospace,monospace;max-height:24rem;overflow:auto}.empty{color:var(--soft)}
         .note{color:var(--soft);font-size:.9rem;margin:.7rem 0 0;max-width:44rem}
-        @media print{pre{max-height:none}}
+        @media print{pre{max-height:none}.stack{font-size:8px}}
         @media(max-width:34rem){body{padding:1rem .75rem}section{padding:.8rem}svg:not(.bars) text{font-size:14px}}
-        @media(max-width:44rem){.stack thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}.stack tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--rule)}
-        .stack td,.stack th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right}.stack th{color:var(--ink);font-weight:650}.stack td::before{content:attr(data-label);color:var(--soft);text-align:left}.stack td:empty{display:none}}
+        .stack{font-size:.82rem}.stack td{white-space:nowrap}.stack td,.stack th{padding:.25rem .35rem}
+        @media screen and (max-width:72rem){.stack{font-size:inherit}.stack thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}.stack tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--rule)}
+        .stack td,.stack th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right;white-space:normal}.stack th{color:var(--ink);font-weight:650}.stack td::before{content:attr(data-label);color:var(--soft);text-align:left}.stack td:empty{display:none}}
 
         """ + Charts;
 
