@@ -72,7 +72,8 @@ public sealed class CapturedStepTests
     [InlineData(OptimizerKind.AdamW, DType.Float32, 16, 0.2, 2)]
     [InlineData(OptimizerKind.Sgd, DType.BFloat16, 16, 0.2, 1)]
     [InlineData(OptimizerKind.AdamW, DType.BFloat16, 64, 0, 1)]
-    public void TrainingStepsAreThoseOfThePaddedStep(OptimizerKind kind, DType dtype, int headDim, double dropout, int microBatches)
+    [InlineData(OptimizerKind.AdamW, DType.Float32, 16, 0, 1, true)]
+    public void TrainingStepsAreThoseOfThePaddedStep(OptimizerKind kind, DType dtype, int headDim, double dropout, int microBatches, bool llama = false)
     {
         Device device = TestDevices.Cuda();
         // The fastest backward kernels add up in any order there.
@@ -86,7 +87,7 @@ public sealed class CapturedStepTests
 
         (List<double> Numbers, float[] Weights) Train(bool captures)
         {
-            using CausalLanguageModel model = Model(headDim, dropout).To(device, dtype);
+            using CausalLanguageModel model = (llama ? Llama() : Model(headDim, dropout)).To(device, dtype);
             using StepState state = model.StepState = new StepState(device, seed: 7);
             using Optimizer optimizer = kind == OptimizerKind.Sgd ? new Sgd(model.NamedParameters(), 0.1, new SgdOptions { Momentum = 0.9 }) : new AdamW(model.NamedParameters(), 1e-2);
             using var step = new CapturedStep(model, Limits, batches => Compute(model, state, optimizer, batches), microBatches, captures);
@@ -280,8 +281,15 @@ public sealed class CapturedStepTests
         optimizer.Step(state);
     }
 
-    private static Decoder Model(int headDim, double dropout = 0, bool causal = true) => new(
+    private static CausalLanguageModel Model(int headDim, double dropout = 0, bool causal = true) => new Decoder(
         new DecoderConfig { Causal = causal, VocabularySize = Vocabulary, MaxLength = 64, Width = headDim, Heads = 1, Layers = 2, Dropout = dropout, FinalNorm = true }, seed: 3);
+
+    // Rotary positions, shared keys, and layers with and without a window.
+    private static LlamaModel Llama() => new(
+        new LlamaConfig
+        {
+            Family = LlamaFamily.Qwen2, VocabularySize = Vocabulary, MaxLength = 64, Width = 32, Inner = 48, Layers = 2, Heads = 2, KeyValueHeads = 1, SlidingWindow = 6, SlidingLayers = [false, true],
+        }, seed: 4);
 
     private static PackedBatch Batch(int index, Device device) => Packed(device, Lengths[index % Lengths.Length]);
 
