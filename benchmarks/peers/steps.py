@@ -102,7 +102,8 @@ def maker(workload, weights=None):
             if causal and "visible" in meta: meta["visible"] = meta["visible"].tril()
             meta = {name: value.to(workload.device) if isinstance(value, torch.Tensor) else value for name, value in meta.items()}
             if "offsets" in meta: meta["offsets32"] = meta["offsets"].int()
-            if variant == "compile" and "longest" in meta: meta["longest"] = workload.context
+            # What changes from batch to batch and is no tensor would compile the model anew.
+            if variant == "compile" and "longest" in meta: meta["longest"] = workload.context; del meta["lengths"]
             batches.append((ids.to(workload.device), targets.to(workload.device), positions.to(workload.device), meta))
 
         def loss_of(batch):
