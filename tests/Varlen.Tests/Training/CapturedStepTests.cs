@@ -87,7 +87,7 @@ public sealed class CapturedStepTests
 
         (List<double> Numbers, float[] Weights) Train(bool captures)
         {
-            using CausalLanguageModel model = (llama ? Llama() : Model(headDim, dropout)).To(device, dtype);
+            using CausalLanguageModel model = (llama ? (CausalLanguageModel)Llama() : Model(headDim, dropout)).To(device, dtype);
             using StepState state = model.StepState = new StepState(device, seed: 7);
             using Optimizer optimizer = kind == OptimizerKind.Sgd ? new Sgd(model.NamedParameters(), 0.1, new SgdOptions { Momentum = 0.9 }) : new AdamW(model.NamedParameters(), 1e-2);
             using var step = new CapturedStep(model, Limits, batches => Compute(model, state, optimizer, batches), microBatches, captures);
@@ -283,7 +283,7 @@ public sealed class CapturedStepTests
         optimizer.Step(state);
     }
 
-    private static CausalLanguageModel Model(int headDim, double dropout = 0, bool causal = true) => new Decoder(
+    private static Decoder Model(int headDim, double dropout = 0, bool causal = true) => new(
         new DecoderConfig { Causal = causal, VocabularySize = Vocabulary, MaxLength = 64, Width = headDim, Heads = 1, Layers = 2, Dropout = dropout, FinalNorm = true }, seed: 3);
 
     // Rotary positions, shared keys, and layers with and without a window.
