@@ -8,25 +8,28 @@ internal sealed unsafe partial class CudaBackend
 {
     private readonly Queue<(nint Pointer, long Bytes)> _freedInCapture = new();
 
-    /// <summary>What records a step at present; null when work runs as it is asked for.</summary>
-    public CudaRecorder? Capturing { get; private set; }
+    /// <summary>What measures or captures a step at present; null for all other work.</summary>
+    public CudaRecorder? Recorder { get; set; }
+
+    /// <summary>Whether launches, copies and fills become nodes of a graph, and do nothing yet.</summary>
+    public bool IsCapturing { get; private set; }
 
     public override Recorder MakeRecorder() => new CudaRecorder(this);
 
-    /// <summary>From now on launches, copies and fills become nodes of a graph, and do nothing yet.</summary>
-    public void BeginCapture(CudaRecorder recorder)
+    /// <summary>Begins a graph.</summary>
+    public void BeginCapture()
     {
         EnsureCurrent();
         // Finalizers found more than a capture may give back.
         Storage.FreeOrphans();
         Check(Driver.StreamBeginCapture(Stream, CaptureMode.ThreadLocal), "cuStreamBeginCapture");
-        Capturing = recorder;
+        IsCapturing = true;
     }
 
     /// <summary>The graph of what came since; 0 when a call spoiled it.</summary>
     public nint EndCapture()
     {
-        Capturing = null;
+        IsCapturing = false;
         CudaResult result = Driver.StreamEndCapture(Stream, out nint graph);
         while (_freedInCapture.TryDequeue(out (nint Pointer, long Bytes) freed)) Pool.Free(freed.Pointer, freed.Bytes);
         if (result is >= CudaResult.CaptureUnsupported and <= CudaResult.CaptureWrongThread) return 0;
@@ -59,7 +62,7 @@ internal sealed unsafe partial class CudaBackend
     /// <param name="what">What the step does, as in "it waits".</param>
     public void RefuseInCapture(string what)
     {
-        if (Capturing is not null) throw NotRecordable(what);
+        if (IsCapturing) throw NotRecordable(what);
     }
 
     /// <summary>The exception for what cannot be part of a recorded step.</summary>
@@ -73,7 +76,7 @@ internal sealed unsafe partial class CudaBackend
     /// <summary>Whether memory of the pool is not to be given back yet; it will be, behind the capture.</summary>
     public bool DefersFree(nint pointer, long bytes)
     {
-        if (Capturing is null) return false;
+        if (!IsCapturing) return false;
         _freedInCapture.Enqueue((pointer, bytes));
         return true;
     }

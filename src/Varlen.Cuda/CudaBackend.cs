@@ -119,14 +119,14 @@ internal sealed unsafe partial class CudaBackend : Backend
         Check(Driver.StreamSynchronize(Stream), "waiting for the device");
     }
 
-    /// <summary>Sends values for a launch, in order with the stream.</summary>
+    /// <summary>Sends values that are kept, in order with the stream.</summary>
     public DeviceArray Upload<T>(ReadOnlySpan<T> values) where T : unmanaged
     {
         long bytes = (long)values.Length * sizeof(T);
         if (bytes == 0) return default;
-        nint pointer = Allocator.Allocate(bytes);
+        nint pointer = Pool.Allocate(bytes);
         fixed (T* p = values) CopyFromHost((nint)p, pointer, bytes);
-        return new DeviceArray(Allocator, pointer, bytes);
+        return new DeviceArray(Pool, pointer, bytes);
     }
 
     /// <summary>Pinned memory and an event for a read of a few bytes.</summary>

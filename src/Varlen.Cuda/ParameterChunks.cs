@@ -55,8 +55,7 @@ internal sealed unsafe class ParameterChunks(CudaBackend backend)
             if (!MemoryMarshal.AsBytes(known.Entries.AsSpan()).SequenceEqual(bytes)) continue;
             _tables.RemoveAt(i);
             _tables.Add(known);
-            backend.Capturing?.Own(known.Pin());
-            return known;
+            return Keep(known);
         }
         if (_tables.Count(table => !table.IsPinned) == Kept)
         {
@@ -69,6 +68,13 @@ internal sealed unsafe class ParameterChunks(CudaBackend backend)
             for (int number = 0; (long)number * ChunkElements < entries[i].Count; number++) chunks.Add(new Chunk(i, number));
         var table = new Table(entries, backend.Upload<Entry>(entries), backend.Upload<Chunk>(CollectionsMarshal.AsSpan(chunks)), chunks.Count);
         _tables.Add(table);
+        return Keep(table);
+    }
+
+    // A graph reads it for as long as the graph lives, and must find it there when it is recorded.
+    private Table Keep(Table table)
+    {
+        backend.Recorder?.Own(table.Pin());
         return table;
     }
 

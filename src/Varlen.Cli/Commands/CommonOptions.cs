@@ -4,6 +4,15 @@ using Varlen.Cli.Terminal;
 
 namespace Varlen.Cli.Commands;
 
+/// <summary>The value of an option that takes the words on and off; a truth value would make it a flag.</summary>
+internal enum Switch
+{
+    /// <summary>off.</summary>
+    Off,
+    /// <summary>on.</summary>
+    On,
+}
+
 /// <summary>Options that mean the same in every command that has them.</summary>
 internal static class CommonOptions
 {
@@ -50,7 +59,8 @@ internal static class CommonOptions
 
     /// <summary>--capture.</summary>
     /// <param name="size">How large every batch is computed.</param>
-    public static Option<bool?> Capture(string size) => OptionParsers.Choice("--capture", $"Whether a GPU records the step once and replays it; every batch is computed as large as {size} then. Off by default.", ("on", true), ("off", false));
+    public static Option<Switch?> Capture(string size)
+        => OptionParsers.Choice("--capture", $"Whether a GPU records the step once and replays it; every batch is computed as large as {size} then. Off by default.", ("on", Switch.On), ("off", Switch.Off));
 
     /// <summary>Refuses double precision where there is none.</summary>
     /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>

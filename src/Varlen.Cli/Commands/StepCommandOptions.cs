@@ -29,7 +29,7 @@ internal sealed record StepCommandOptions(string Command)
     public Option<StepOptimizer?> Optimizer { get; init; } = OptionParsers.Choice("--optimizer", Command == "gpt2" ? "What training updates with; sgd by default." : "What training updates with; adamw by default, sgd with --reference.", ("adamw", StepOptimizer.AdamW), ("sgd", StepOptimizer.Sgd));
     public Option<DeviceChoice> Device { get; init; } = CommonOptions.DeviceName();
     public Option<bool> Deterministic { get; init; } = CommonOptions.Deterministic();
-    public Option<bool?> Capture { get; init; } = CommonOptions.Capture("the batch with the most rows");
+    public Option<Switch?> Capture { get; init; } = CommonOptions.Capture("the batch with the most rows");
     public Option<int?> Threads { get; init; } = CommonOptions.Threads();
     public Option<ulong?> Seed { get; init; } = OptionParsers.Seed("Seed of weights, tokens and drawn lengths; 0 by default.");
     public Option<int?> Rounds { get; init; } = BenchCommand.Rounds();
@@ -84,7 +84,7 @@ internal sealed record StepCommandOptions(string Command)
         return specs.Zip(contexts, (lengths, context) => new StepWorkload(lengths, parse.GetValue(Layers) ?? (isFull ? 24 : 4), width, heads, parse.GetValue(Vocabulary) ?? (isBlog ? 1024 : 4096), context, device,
             parse.GetValue(ElementType) ?? RunPlanner.DefaultPrecision(device), seed)
         {
-            Model = model, Captures = parse.GetValue(Capture) ?? false, Optimizer = parse.GetValue(Optimizer) ?? (isBlog ? StepOptimizer.Sgd : StepOptimizer.AdamW),
+            Model = model, Captures = parse.GetValue(Capture) == Switch.On, Optimizer = parse.GetValue(Optimizer) ?? (isBlog ? StepOptimizer.Sgd : StepOptimizer.AdamW),
         });
     }
 

@@ -29,7 +29,7 @@ internal static class TrainOptions
     private static readonly Option<int?> EvaluateEvery = OptionParsers.Integer("--evaluate-every", 1, 100_000_000, "Steps between two evaluations; a tenth of the plan by default.");
     private static readonly Option<int?> SaveEvery = OptionParsers.Integer("--save-every", 1, 100_000_000, "Steps between two checkpoints; as between evaluations by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order, split and dropout; 1 by default.");
-    private static readonly Option<bool?> Capture = CommonOptions.Capture("--batch-tokens");
+    private static readonly Option<Switch?> Capture = CommonOptions.Capture("--batch-tokens");
     public static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
 
     /// <summary>All of them, in the order of the help.</summary>
@@ -58,7 +58,7 @@ internal static class TrainOptions
         SaveEvery = parse.GetValue(SaveEvery),
         Precision = parse.GetValue(Precision),
         Deterministic = parse.GetValue(Deterministic),
-        Capture = parse.GetValue(Capture) ?? false,
+        Capture = parse.GetValue(Capture) == Switch.On,
         Seed = parse.GetValue(Seed) ?? 1,
     };
 
@@ -81,7 +81,7 @@ internal static class TrainOptions
         Same(EvaluateEvery, config.EvaluateEvery);
         Same(SaveEvery, config.SaveEvery);
         Same(Seed, config.Seed);
-        if (parse.GetValue(Capture) is { } capture && capture != config.Training.Capture) throw Differs("--capture", capture ? "on" : "off", config.Training.Capture ? "on" : "off");
+        if (parse.GetValue(Capture) is { } capture && (capture == Switch.On) != config.Training.Capture) throw Differs("--capture", capture == Switch.On ? "on" : "off", config.Training.Capture ? "on" : "off");
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
         if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField ?? "none");

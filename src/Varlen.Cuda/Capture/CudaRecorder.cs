@@ -25,7 +25,7 @@ internal sealed class CudaRecorder(CudaBackend backend) : Recorder
 
     public override void Record(Action step)
     {
-        backend.BeginCapture(this);
+        backend.BeginCapture();
         nint graph = 0;
         try
         {
@@ -43,7 +43,7 @@ internal sealed class CudaRecorder(CudaBackend backend) : Recorder
 
     public override void Replay() => backend.Launch(_executable, Nodes);
 
-    /// <summary>Keeps what the graph reads for as long as the graph lives.</summary>
+    /// <summary>Keeps what the step reads for as long as the graph lives.</summary>
     public void Own(IDisposable thing) => _owned.Add(thing);
 
     public override void Dispose()
@@ -60,6 +60,7 @@ internal sealed class CudaRecorder(CudaBackend backend) : Recorder
     {
         Allocator before = backend.Allocator;
         backend.Allocator = _arena;
+        backend.Recorder = this;
         Op.Latest = null;
         try
         {
@@ -68,6 +69,7 @@ internal sealed class CudaRecorder(CudaBackend backend) : Recorder
         finally
         {
             backend.Allocator = before;
+            backend.Recorder = null;
         }
     }
 

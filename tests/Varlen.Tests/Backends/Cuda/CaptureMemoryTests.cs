@@ -1,5 +1,6 @@
 using Varlen.Backends.Cuda.Attention;
 using Varlen.Backends.Cuda.Capture;
+using Varlen.Backends.Cuda.Native;
 using Varlen.Ops;
 using Xunit;
 
@@ -39,6 +40,16 @@ public sealed class CaptureMemoryTests
         Assert.Equal((0, 0), (first.Count, first.Bytes));
         // Everything is one gap again.
         Assert.Equal(0, first.Take(first.Extent));
+    }
+
+    /// <summary>Values of the driver's header, as its own names for them say.</summary>
+    [Fact]
+    public void CodesAreTheDrivers()
+    {
+        Assert.Equal([0, 1, 2], Enum.GetValues<CaptureMode>().Select(mode => (int)mode));
+        TestDevices.Cuda();
+        Assert.Equal("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", Driver.Describe(CudaResult.CaptureUnsupported).Name);
+        Assert.Equal("CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", Driver.Describe(CudaResult.CaptureWrongThread).Name);
     }
 
     [Theory]
