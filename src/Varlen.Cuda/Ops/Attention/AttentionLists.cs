@@ -33,12 +33,18 @@ internal sealed class AttentionLists : IDisposable
     private readonly List<Tensor> _memory = [];
     private AttentionList? _forward, _queries, _keys;
 
-    private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, bool hopper)
+    private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, AttentionFamilies allowed)
     {
         (_backend, _call, _shape) = (backend, call, shape);
-        _portable = hopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
-        if (_portable.Length < sequences.Length) Hopper = new HopperLists(backend, call, shape.Bucket, Array.FindAll(sequences, s => !HopperChoice.IsShort(s)));
+        _portable = Of(AttentionFamilies.Portable);
+        if (Of(AttentionFamilies.Short) is { Length: > 0 } inOneBlock) Short = new ShortList(backend, inOneBlock);
+        if (Of(AttentionFamilies.Hopper) is { Length: > 0 } longer) Hopper = new HopperLists(backend, call, shape.Bucket, longer);
+
+        AttentionSpan[] Of(AttentionFamilies family) => Array.FindAll(sequences, s => AttentionChoice.Of(s, allowed) == family);
     }
+
+    /// <summary>Sequences that one block holds whole, and the other lists leave out; null when there are none.</summary>
+    public ShortList? Short { get; }
 
     /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
     public HopperLists? Hopper { get; }
@@ -57,22 +63,23 @@ internal sealed class AttentionLists : IDisposable
     /// <param name="shape">Tile sizes of the portable kernels.</param>
     /// <param name="query">The call's queries.</param>
     /// <param name="key">The call's keys.</param>
-    /// <param name="hopper">Whether longer sequences go to the kernels of compute capability 9.0.</param>
+    /// <param name="allowed">Families that can take the call.</param>
     /// <returns>The lists, and whether the caller has to dispose them.</returns>
-    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, bool hopper)
+    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, AttentionFamilies allowed)
     {
         if (call is { Query: { } queries, Key: { } keys, KeyStarts: null })
         {
-            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, hopper);
-            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), hopper)) is { } kept) return (kept, false);
+            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, allowed);
+            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), allowed)) is { } kept) return (kept, false);
         }
-        return (new AttentionLists(backend, call, shape, Spans(call, query, key), hopper), true);
+        return (new AttentionLists(backend, call, shape, Spans(call, query, key), allowed), true);
     }
 
     public void Dispose()
     {
         // Stream-ordered: kernels that were launched before read them to the end.
         foreach (Tensor tensor in _memory) tensor.Dispose();
+        Short?.Dispose();
         Hopper?.Dispose();
     }
 
@@ -101,11 +108,11 @@ internal sealed class AttentionLists : IDisposable
     }
 
     // Layouts compare by all their lengths; here the same object is meant.
-    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, bool Hopper)
+    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, AttentionFamilies Allowed)
     {
         public bool Equals(Identity? other) => other is not null && ReferenceEquals(Backend, other.Backend) && ReferenceEquals(Keys, other.Keys)
-            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Hopper == other.Hopper;
+            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Allowed == other.Allowed;
 
-        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Hopper);
+        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Allowed);
     }
 }
