@@ -27,6 +27,7 @@ internal sealed unsafe partial class CudaBackend
     private void ShortBackward(ShortList list, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, Tensor value, Tensor lse,
         Tensor outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient)
     {
+        if (!queryGradient.IsWanted && !keyGradient.IsWanted && !valueGradient.IsWanted) return;
         bool isGrouped = query.Shape[1] != key.Shape[1];
         const int weights = 2 * ShortRows * ShortRows * 2;
         // Queries, keys, values and the output's gradient; weights and the products' gradients take the place of the values, unless another head of the group needs them.

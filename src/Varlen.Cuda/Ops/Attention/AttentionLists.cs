@@ -37,7 +37,7 @@ internal sealed class AttentionLists : IDisposable
     {
         (_backend, _call, _shape) = (backend, call, shape);
         _portable = Of(AttentionFamilies.Portable);
-        if (Of(AttentionFamilies.Short) is { Length: > 0 } inOneBlock) Short = new ShortList(backend, inOneBlock);
+        if (Array.FindAll(Of(AttentionFamilies.Short), s => s.Queries + s.Keys > 0) is { Length: > 0 } inOneBlock) Short = new ShortList(backend, inOneBlock);
         if (Of(AttentionFamilies.Hopper) is { Length: > 0 } longer) Hopper = new HopperLists(backend, call, shape.Bucket, longer);
 
         AttentionSpan[] Of(AttentionFamilies family) => Array.FindAll(sequences, s => AttentionChoice.Of(s, allowed) == family);

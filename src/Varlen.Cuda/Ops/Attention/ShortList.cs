@@ -19,7 +19,7 @@ internal sealed class ShortList : IDisposable
     {
         ShortSequence[] sorted =
         [
-            .. from s in sequences let longest = Math.Max(s.Queries, s.Keys) where longest > 0 orderby longest descending
+            .. from s in sequences orderby Math.Max(s.Queries, s.Keys) descending
             select new ShortSequence(checked((int)s.QueryStart), s.Queries, checked((int)s.KeyStart), s.Keys),
         ];
         _list = new DeviceList<ShortSequence>(backend, sorted.Length + 1);
