@@ -77,6 +77,7 @@ internal sealed unsafe partial class CudaBackend : Backend
     {
         if (bytes == 0) return;
         EnsureCurrent();
+        RefuseInCapture("it sends numbers of the host, which a replay would send again");
         lock (_uploadGate) _uploads.Send(source, destination, bytes);
     }
 
@@ -84,6 +85,7 @@ internal sealed unsafe partial class CudaBackend : Backend
     {
         if (bytes == 0) return;
         EnsureCurrent();
+        RefuseInCapture("it reads values back and waits for them");
         Check(Driver.CopyDeviceToHost(destination, source, (nuint)bytes, Stream), "cuMemcpyDtoHAsync");
         Synchronize();
     }
@@ -105,12 +107,14 @@ internal sealed unsafe partial class CudaBackend : Backend
     public override PendingRead StartRead(nint source, int bytes)
     {
         EnsureCurrent();
+        RefuseInCapture("it reads values back");
         return new CudaPendingRead(this, source, bytes);
     }
 
     public override void Synchronize()
     {
         EnsureCurrent();
+        RefuseInCapture("it waits for the device");
         CountWait();
         Check(Driver.StreamSynchronize(Stream), "waiting for the device");
     }

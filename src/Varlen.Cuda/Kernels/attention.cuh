@@ -35,7 +35,8 @@ struct Tile {
     i32 unused;
 };
 
-// Tiles, then sequences of two warps, then of one; see above.
+// Tiles, then sequences of two warps, then of one; see above. Each of the three may end with tiles of no rows: a list of a fixed size, whose
+// tiles change from step to step while a graph keeps the grid.
 struct TileList {
     const Tile* tiles;
     i32 whole, pairs, singles;
@@ -87,6 +88,7 @@ struct Place {
     int warps;  // that share it: all of the block's, or 1 or 2 of a small sequence
     int warp;   // of those
     int team;   // which of the block's small sequences
+    bool idle;  // the block has no rows at all
     __device__ __forceinline__ int thread() const { return 32 * warp + (int)lane_id(); }
     __device__ __forceinline__ int threads() const { return 32 * warps; }
 };
@@ -95,27 +97,30 @@ template <int Warps> __device__ __forceinline__ Place locate(const TileList& lis
     Place at;
     i64 block = blockIdx.x;
     const i64 whole = (i64)list.whole * heads, pairs = (i64)list.pairs * heads, singles = (i64)list.singles * heads;
-    i64 unit, limit;
+    i64 unit, limit, lead;  // lead: the unit of the block's first warp
     int first;
     if (block < whole) {
         at.warps = Warps;
-        unit = block;
+        lead = unit = block;
         limit = whole;
         first = 0;
     } else if ((block -= whole) < ceil_div(pairs, Warps / 2)) {
         at.warps = 2;
-        unit = block * (Warps / 2) + threadIdx.x / 64;
+        lead = block * (Warps / 2);
+        unit = lead + threadIdx.x / 64;
         limit = pairs;
         first = list.whole;
     } else {
         block -= ceil_div(pairs, Warps / 2);
         at.warps = 1;
-        unit = block * Warps + threadIdx.x / 32;
+        lead = block * Warps;
+        unit = lead + threadIdx.x / 32;
         limit = singles;
         first = list.whole + list.pairs;
     }
     at.team = threadIdx.x / (32 * at.warps);
     at.warp = threadIdx.x / 32 - at.team * at.warps;
+    at.idle = list.tiles[first + (u32)lead / (u32)heads].rows == 0;
     if (unit < limit) {
         at.tile = list.tiles[first + (u32)unit / (u32)heads];
         at.head = (int)((u32)unit % (u32)heads);

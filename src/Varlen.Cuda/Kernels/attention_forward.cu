@@ -182,6 +182,7 @@ KERNEL(attention_forward, AttentionForwardArguments, ForwardShape::kThreads, 2) 
     DYNAMIC_SHARED(memory);
     const Shared s{memory, shared_address(memory)};
     const Place at = locate<ForwardShape::kWarps>(a.list, a.problem.query_heads);
+    if (at.idle) return;
     // A tile's rows depend on its place in its sequence alone, and so does the way it is computed.
     if (at.warps < ForwardShape::kWarps) attend<ELEMENT, HEAD_DIM, 1, false>(a, at, s);
     else if (ForwardShape::kSlabs == 2 && at.tile.rows > ForwardShape::kRows) attend<ELEMENT, HEAD_DIM, ForwardShape::kSlabs, true>(a, at, s);

@@ -29,7 +29,7 @@ struct HopperPrepareArguments {
     float* row_delta;                // [heads, padded rows]
     float* workspace;                // [heads, padded rows, kDim], to be set to 0
     const Sequence* sequences;
-    const i32* block_sequence;       // sequence of each block of kQueries padded rows
+    const i32* block_sequence;       // sequence of each block of kQueries padded rows; -1: of none
     i64 output_token, output_head, gradient_token, gradient_head, lse_stride, lse_gradient_stride, padded_rows;
     i32 heads, padding;
 };
@@ -38,6 +38,7 @@ struct HopperPrepareArguments {
 KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
     constexpr int kLanes = kDim / 8;
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads, lane = threadIdx.x % kLanes;
+    if (a.block_sequence[block] < 0) return;
     const Sequence s = a.sequences[a.block_sequence[block]];
 #pragma unroll
     for (int r = threadIdx.x / kLanes; r < kQueries; r += 256 / kLanes) {
@@ -91,6 +92,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
     __shared__ u64 barriers[1 + 3 * kStages];
     int key_head;
     const Tile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
+    if (is_idle(t)) return;
     const int thread = threadIdx.x, group = thread / 128;
     const int per_head = max_of(0, t.block_end - t.block_begin), steps = per_head * a.group;
     const u32 base = shared_address(memory), key = base, value = key + kKeyBytes, query = value + kKeyBytes, gradient = query + kStages * kQueryBytes;
@@ -294,6 +296,7 @@ struct HopperFinishArguments {
 
 KERNEL(hopper_backward_finish, HopperFinishArguments, 256, 4) {
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
+    if (a.block_sequence[block] < 0) return;
     const Sequence s = a.sequences[a.block_sequence[block]];
     const int first = block * kQueries - s.padded_start;
     const float* from = a.workspace + (head * a.padded_rows + (i64)block * kQueries) * kDim;

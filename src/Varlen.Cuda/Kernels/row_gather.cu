@@ -6,21 +6,26 @@ struct GatherArguments {
     const void* source;
     void* destination;
     const i32* indices;
-    i64 rows, features;
+    i64 rows, source_stride, stride;  // in items: units where rows are moved, else elements
     i32 source_type, destination_type;
     i32 accumulate, unit;  // bytes that are moved at once, where no value changes
     u64 fill;              // the bits of the value, repeated to 8 bytes
     double fill_value;
-    Divider row_units;
+    Divider row_items;
     i32 padding;
 };
 
+__device__ __forceinline__ void place(const GatherArguments& a, i64 item, i64& row, i64& column) {
+    row = item <= 0x7fffffff ? a.row_items.divide((u32)item) : item / a.row_items.divisor;
+    column = item - row * a.row_items.divisor;
+}
+
 template <class U> __device__ __forceinline__ void move_rows(const GatherArguments& a, U fill) {
-    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_units.divisor; i += (i64)gridDim.x * 256) {
-        i64 row = i <= 0x7fffffff ? a.row_units.divide((u32)i) : i / a.row_units.divisor, column = i - row * a.row_units.divisor;
+    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)gridDim.x * 256) {
+        i64 row, column;
+        place(a, i, row, column);
         i32 from = a.indices[row];
-        if (from < 0) ((U*)a.destination)[i] = fill;
-        else ((U*)a.destination)[i] = ((const U*)a.source)[(i64)from * a.row_units.divisor + column];
+        ((U*)a.destination)[row * a.stride + column] = from < 0 ? fill : ((const U*)a.source)[from * a.source_stride + column];
     }
 }
 
@@ -37,12 +42,13 @@ KERNEL(gather_rows, GatherArguments, 256, 4) {
 
 // Converting or adding.
 KERNEL(gather_values, GatherArguments, 256, 4) {
-    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.features; i += (i64)gridDim.x * 256) {
-        i64 row = i / a.features;
+    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)gridDim.x * 256) {
+        i64 row, column;
+        place(a, i, row, column);
         i32 from = a.indices[row];
         if (from < 0 && a.accumulate) continue;
-        Value x = from < 0 ? Value{a.fill_value, 0, false} : read_any(a.source, from * a.features + i - row * a.features, a.source_type);
-        if (a.accumulate) x = add(x, read_any(a.destination, i, a.destination_type));
-        write_any(a.destination, i, a.destination_type, x);
+        Value x = from < 0 ? Value{a.fill_value, 0, false} : read_any(a.source, from * a.source_stride + column, a.source_type);
+        if (a.accumulate) x = add(x, read_any(a.destination, row * a.stride + column, a.destination_type));
+        write_any(a.destination, row * a.stride + column, a.destination_type, x);
     }
 }

@@ -21,7 +21,7 @@ internal sealed unsafe partial class CudaBackend
         {
             Problem = ProblemOf(list, call, query, key), Query = new(query), Key = new(key), Value = new(value), Output = new(output), Lse = lse.Pointer, LseHead = lse.Strides[0],
         };
-        Launch(ShortForwardKernel.With(query.DType, shape.Bucket), Math.Min(list.Units(query.Shape[1]), (long)MultiprocessorCount * blocks), ShortThreads, in arguments, bytes);
+        Launch(ShortForwardKernel.With(query.DType, shape.Bucket), Math.Min(list.Blocks(query.Shape[1]), (long)MultiprocessorCount * blocks), ShortThreads, in arguments, bytes);
     }
 
     private void ShortBackward(ShortList list, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, Tensor value, Tensor lse,
@@ -39,7 +39,7 @@ internal sealed unsafe partial class CudaBackend
             QueryGradient = new(queryGradient), KeyGradient = new(keyGradient), ValueGradient = new(valueGradient),
             Lse = lse.Pointer, LseHead = lse.Strides[0], LseGradient = lseGradient?.Pointer ?? 0, LseGradientHead = lseGradient?.Strides[0] ?? 0,
         };
-        Launch(ShortBackwardKernel.With(query.DType, shape.Bucket, isGrouped), Math.Min(list.Units(key.Shape[1]), (long)MultiprocessorCount * blocks), ShortThreads, in arguments, bytes);
+        Launch(ShortBackwardKernel.With(query.DType, shape.Bucket, isGrouped), Math.Min(list.Blocks(key.Shape[1]), (long)MultiprocessorCount * blocks), ShortThreads, in arguments, bytes);
     }
 
     private static ShortProblem ProblemOf(ShortList list, AttentionCall call, Tensor query, Tensor key)

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Varlen.Backends.Cuda.Compilation;
-using Varlen.Backends.Cuda.Memory;
 using Varlen.Ops;
 
 namespace Varlen.Backends.Cuda;
@@ -9,22 +8,22 @@ internal sealed unsafe partial class CudaBackend : IRowGatherKernels
 {
     private static readonly KernelFamily GatherRowsKernel = new("row_gather.cu", "gather_rows"), GatherValuesKernel = new("row_gather.cu", "gather_values");
 
-    public void GatherRows(Tensor source, ReadOnlySpan<int> indices, Tensor destination, double fill, bool accumulate)
+    public void GatherRows(Tensor source, Tensor indices, Tensor destination, double fill, bool accumulate)
     {
-        if (indices.Length == 0 || destination.Count == 0) return;
-        long features = destination.Count / indices.Length, rowBytes = features * destination.DType.Size();
-        int unit = 16;
-        while (unit > destination.DType.Size() && (rowBytes % unit != 0 || source.Pointer % unit != 0 || destination.Pointer % unit != 0)) unit /= 2;
-        using DeviceArray uploaded = Upload(indices);
+        if (destination.Count == 0) return;
+        long rows = indices.Count, features = destination.Count / rows, sourceStride = RowGather.Stride(source, features), stride = RowGather.Stride(destination, features);
+        int size = destination.DType.Size(), unit = 16;
+        while (unit > size && (((features | sourceStride | stride) * size) % unit != 0 || source.Pointer % unit != 0 || destination.Pointer % unit != 0)) unit /= 2;
+        bool isMove = source.DType == destination.DType && !accumulate;
+        // Of what a thread takes at once.
+        int elements = isMove ? unit / size : 1;
         var arguments = new GatherArguments
         {
-            Source = source.Pointer, Destination = destination.Pointer, Indices = uploaded.Pointer, Rows = indices.Length, Features = features,
+            Source = source.Pointer, Destination = destination.Pointer, Indices = indices.Pointer, Rows = rows, SourceStride = sourceStride / elements, Stride = stride / elements,
             SourceType = (int)source.DType, DestinationType = (int)destination.DType, Accumulate = accumulate ? 1 : 0, Unit = unit,
-            Fill = Bits(destination.DType, fill), FillValue = fill, RowUnits = new Divider(checked((int)(rowBytes / unit))),
+            Fill = Bits(destination.DType, fill), FillValue = fill, RowItems = new Divider(checked((int)(features / elements))),
         };
-        bool isMove = source.DType == destination.DType && !accumulate;
-        long items = isMove ? indices.Length * (rowBytes / unit) : destination.Count;
-        Launch((isMove ? GatherRowsKernel : GatherValuesKernel).With(), ElementBlocks(items, 256), 256, in arguments);
+        Launch((isMove ? GatherRowsKernel : GatherValuesKernel).With(), ElementBlocks(destination.Count / elements, 256), 256, in arguments);
     }
 
     /// <summary>A value's bits in an element type, repeated to eight bytes.</summary>
@@ -43,11 +42,11 @@ internal sealed unsafe partial class CudaBackend : IRowGatherKernels
     private struct GatherArguments
     {
         public nint Source, Destination, Indices;
-        public long Rows, Features;
+        public long Rows, SourceStride, Stride;
         public int SourceType, DestinationType, Accumulate, Unit;
         public ulong Fill;
         public double FillValue;
-        public Divider RowUnits;
+        public Divider RowItems;
         public int Padding;
     }
 }

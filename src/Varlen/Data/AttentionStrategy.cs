@@ -1,7 +1,7 @@
 namespace Varlen.Data;
 
 /// <summary>
-/// How the rows of a batch attend to each other: padded, jagged, packed, under a block-diagonal mask or under a dense one. A model computes
+/// How the rows of a batch attend to each other: padded, padded but for attention, jagged, packed, under a block-diagonal mask or under a dense one. A model computes
 /// everything else row by row and asks its batch for this, so one model runs under every strategy and gives the same results.
 /// </summary>
 public abstract class AttentionStrategy : IDisposable
@@ -36,7 +36,7 @@ public abstract class AttentionStrategy : IDisposable
 
     private protected static AttentionOptions Options(AttentionLayer layer, AttentionAlignment alignment = AttentionAlignment.BottomRight) => new()
     {
-        Window = layer.Causal ? AttentionWindow.Causal : AttentionWindow.Full,
+        Window = layer.Window,
         Alignment = alignment,
         Scale = layer.Scale,
         Dropout = layer.Dropout,
@@ -48,4 +48,9 @@ public abstract class AttentionStrategy : IDisposable
 /// <param name="Causal">Whether a token sees only itself and what is before it, or its whole sequence.</param>
 /// <param name="Scale">Factor of the scores; <c>1 / sqrt(headDim)</c> when null.</param>
 /// <param name="Dropout">Dropout of attention links; off when null.</param>
-public readonly record struct AttentionLayer(int Index, bool Causal, double? Scale = null, AttentionDropout? Dropout = null);
+/// <param name="Previous">Where <paramref name="Causal"/>, how many tokens before itself a token sees; all when null.</param>
+public readonly record struct AttentionLayer(int Index, bool Causal, double? Scale = null, AttentionDropout? Dropout = null, int? Previous = null)
+{
+    /// <summary>The keys that a query sees.</summary>
+    public AttentionWindow Window => !Causal ? AttentionWindow.Full : Previous is { } previous ? AttentionWindow.SlidingCausal(previous) : AttentionWindow.Causal;
+}

@@ -23,7 +23,7 @@ public sealed class BlockDiagonalBatch : TokenBatch
     }
 }
 
-/// <summary>Memory-efficient attention under a block-diagonal mask, made causal (aligned top-left) where a layer asks for it.</summary>
+/// <summary>Memory-efficient attention under a block-diagonal mask, made causal or local (aligned top-left) where a layer asks for it.</summary>
 /// <param name="mask">The mask of full attention; owned.</param>
 public sealed class BlockDiagonalAttention(BlockDiagonalMask mask) : AttentionStrategy
 {
@@ -35,7 +35,10 @@ public sealed class BlockDiagonalAttention(BlockDiagonalMask mask) : AttentionSt
 
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
-        => F.MemoryEfficientAttention(query, key, value, layer.Causal ? _causal : mask, layer.Scale, layer.Dropout);
+        => F.MemoryEfficientAttention(query, key, value, Masked(layer), layer.Scale, layer.Dropout);
+
+    private BlockDiagonalMask Masked(AttentionLayer layer)
+        => !layer.Causal ? mask : layer.Previous is { } previous and < int.MaxValue ? mask.MakeLocalAttention(previous + 1) : _causal;
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

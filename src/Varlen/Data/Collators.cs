@@ -25,6 +25,17 @@ public sealed record PadToLongestCollator : ICollator
     public TokenBatch Collate(IReadOnlyList<TokenSequence> sequences, Device? device = null) => PaddedBatch.Create(sequences, null, device);
 }
 
+/// <summary>
+/// Pads every sequence and takes the padding out around attention alone: the way of <c>attn_implementation="flash_attention_2"</c> with an
+/// attention mask.
+/// </summary>
+/// <param name="Length">What each is padded to; the longest of its batch when null.</param>
+public sealed record PadAndUnpadCollator(int? Length = null) : ICollator
+{
+    /// <inheritdoc/>
+    public TokenBatch Collate(IReadOnlyList<TokenSequence> sequences, Device? device = null) => PaddedBatch.CreateUnpadded(sequences, Length, device);
+}
+
 /// <summary>Makes the sequences items of a nested (jagged) tensor.</summary>
 public sealed record NestedCollator : ICollator
 {

@@ -27,5 +27,5 @@ public sealed class JaggedAttention(SequenceLayout layout) : AttentionStrategy
 {
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
-        => F.ScaledDotProductAttention(new JaggedTensor(query, layout), new JaggedTensor(key, layout), new JaggedTensor(value, layout), layer.Causal, layer.Scale, layer.Dropout).Values;
+        => F.ScaledDotProductAttention(new JaggedTensor(query, layout), new JaggedTensor(key, layout), new JaggedTensor(value, layout), Options(layer, AttentionAlignment.TopLeft)).Values;
 }

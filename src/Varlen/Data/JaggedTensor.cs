@@ -77,7 +77,8 @@ public sealed class JaggedTensor : ITensorBundle
         Op.Check(padded.Shape.Rank >= 2 && padded.Shape[0] == indices.Batch && padded.Shape[1] == indices.SequenceLength, nameof(FromPadded), nameof(padded),
             $"padded is {padded.Shape}; the indices are for [{indices.Batch}, {indices.SequenceLength}, ...]");
         Op.Check(indices.Slots.Length == layout.TotalTokens, nameof(FromPadded), nameof(indices), $"the indices place {indices.Slots.Length} tokens, the layout has {layout.TotalTokens}");
-        Tensor values = RowGather.Run(nameof(FromPadded), padded, indices.Slots.ToArray(), Inverse(indices), [layout.TotalTokens, .. padded.Shape.Dimensions[2..]], 0);
+        using Tensor slots = indices.SlotsOn(padded.Device), tokens = indices.TokensOn(padded.Device);
+        Tensor values = RowGather.Run(nameof(FromPadded), padded, slots, tokens, [layout.TotalTokens, .. padded.Shape.Dimensions[2..]], 0);
         return new JaggedTensor(values, layout);
     }
 
@@ -97,7 +98,8 @@ public sealed class JaggedTensor : ITensorBundle
     {
         ArgumentNullException.ThrowIfNull(indices);
         Op.Check(indices.Slots.Length == Layout.TotalTokens, nameof(ToPadded), nameof(indices), $"the indices place {indices.Slots.Length} tokens, the layout has {Layout.TotalTokens}");
-        return RowGather.Run(nameof(ToPadded), Values, Inverse(indices), indices.Slots.ToArray(), [indices.Batch, indices.SequenceLength, .. Values.Shape.Dimensions[1..]], fill);
+        using Tensor slots = indices.SlotsOn(Values.Device), tokens = indices.TokensOn(Values.Device);
+        return RowGather.Run(nameof(ToPadded), Values, tokens, slots, [indices.Batch, indices.SequenceLength, .. Values.Shape.Dimensions[1..]], fill);
     }
 
     /// <summary>All items as views.</summary>
@@ -106,14 +108,5 @@ public sealed class JaggedTensor : ITensorBundle
         var items = new Tensor[Count];
         for (int i = 0; i < items.Length; i++) items[i] = this[i];
         return items;
-    }
-
-    /// <summary>For each padded slot its token, or -1.</summary>
-    private static int[] Inverse(PaddedIndices indices)
-    {
-        var tokens = new int[indices.Batch * indices.SequenceLength];
-        Array.Fill(tokens, -1);
-        for (int token = 0; token < indices.Slots.Length; token++) tokens[indices.Slots[token]] = token;
-        return tokens;
     }
 }

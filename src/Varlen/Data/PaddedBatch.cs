@@ -9,26 +9,40 @@ namespace Varlen.Data;
 /// </summary>
 public sealed class PaddedBatch : TokenBatch
 {
-    private PaddedBatch(IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, PaddedIndices padding, Device? device)
-        : base(sequences, layout, padding, new PaddedAttention(layout, padding.SequenceLength, device), device)
+    private PaddedBatch(IReadOnlyList<TokenSequence> sequences, SequenceLayout layout, PaddedIndices padding, AttentionStrategy attention, Device? device)
+        : base(sequences, layout, padding, attention, device)
         => Length = padding.SequenceLength;
 
     /// <summary>Tokens of a padded sequence.</summary>
     public int Length { get; }
 
-    /// <summary>Pads sequences.</summary>
+    /// <summary>Pads sequences; attention runs over the padding too, and hides it by a mask.</summary>
     /// <param name="sequences">Token ids and targets of equal length.</param>
     /// <param name="length">What each is padded to; the longest sequence's length when null.</param>
     /// <param name="device">Device; the CPU when null.</param>
     /// <exception cref="ArgumentException">A sequence is longer than <paramref name="length"/>, its targets differ in number from its tokens, or an id is negative; the message names it.</exception>
     public static PaddedBatch Create(IReadOnlyList<TokenSequence> sequences, int? length = null, Device? device = null)
     {
+        (SequenceLayout layout, PaddedIndices padding) = Pad(sequences, length);
+        return new(sequences, layout, padding, new PaddedAttention(layout, padding.SequenceLength, device), device);
+    }
+
+    /// <summary>Pads sequences; around attention, each layer takes the padding out and puts it back.</summary>
+    /// <inheritdoc cref="Create"/>
+    public static PaddedBatch CreateUnpadded(IReadOnlyList<TokenSequence> sequences, int? length = null, Device? device = null)
+    {
+        (SequenceLayout layout, PaddedIndices padding) = Pad(sequences, length);
+        return new(sequences, layout, padding, new UnpaddedAttention(layout, padding, device), device);
+    }
+
+    private static (SequenceLayout Layout, PaddedIndices Padding) Pad(IReadOnlyList<TokenSequence> sequences, int? length)
+    {
         SequenceLayout layout = LayoutOf(sequences);
         int columns = length ?? layout.MaxLength;
         int longest = layout.Lengths.IndexOf(layout.MaxLength);
         if (columns < layout.MaxLength)
             throw new ArgumentException($"sequence {longest} has {layout.MaxLength} tokens, more than the {columns} that are padded to; cut it with TokenSequence.Cut", nameof(sequences));
-        return new(sequences, layout, PaddedIndices.PadRight(layout, columns), device);
+        return (layout, PaddedIndices.PadRight(layout, columns));
     }
 }
 

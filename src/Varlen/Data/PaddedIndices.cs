@@ -65,6 +65,18 @@ public sealed class PaddedIndices
             packed.Slice(token * width, width).CopyTo(padded.Slice(_slots[token] * width, width));
     }
 
+    /// <summary>The slots as a tensor.</summary>
+    internal Tensor SlotsOn(Device? device) => Tensor.From(_slots, [_slots.Length], device);
+
+    /// <summary>For each slot its token, or -1.</summary>
+    internal Tensor TokensOn(Device? device)
+    {
+        var tokens = new int[Batch * SequenceLength];
+        Array.Fill(tokens, -1);
+        for (int token = 0; token < _slots.Length; token++) tokens[_slots[token]] = token;
+        return Tensor.From(tokens, [tokens.Length], device);
+    }
+
     // The spans' own lengths are ints, so once they match no product below overflows.
     private void RequireLengths(int padded, string paddedName, int packed, string packedName, int width)
     {

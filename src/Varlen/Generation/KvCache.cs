@@ -24,7 +24,7 @@ public sealed class KvCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(sequences, 1);
         _model = model;
         _lengths = new int[sequences];
-        Shape shape = [sequences, model.MaxLength, model.Heads, model.HeadDim];
+        Shape shape = [sequences, model.MaxLength, model.KeyValueHeads, model.HeadDim];
         _keys = new Tensor[model.Layers];
         _values = new Tensor[model.Layers];
         for (int layer = 0; layer < model.Layers; layer++)
@@ -103,7 +103,7 @@ public sealed class KvCache : IDisposable
                 Put(key, keys, i);
                 Put(value, values, i);
             }
-            return F.CachedAttention(query, keys, values, _layout, _keyLengths, Options(layer));
+            return F.VarlenAttention(query, keys, values, _layout, KeyPages.Slots(_keyLengths), Options(layer));
         }
 
         private void Put(Tensor rows, Tensor slots, int sequence)

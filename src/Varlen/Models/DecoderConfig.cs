@@ -105,14 +105,19 @@ internal static class ModelSizes
 
     public static void Validate(int vocabulary, int maxLength, int width, int heads, int layers)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(vocabulary, 1);
-        ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 1);
+        Validate(vocabulary, maxLength, layers);
         ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(heads, 1);
-        ArgumentOutOfRangeException.ThrowIfNegative(layers);
         if (width % heads != 0) throw new ArgumentException($"width {width} is not a multiple of {heads} heads", nameof(width));
         if (width / heads > Ops.Attention.MaxHeadDim)
             throw new ArgumentException($"width {width} over {heads} heads gives heads of {width / heads}, above {Ops.Attention.MaxHeadDim}; use more heads", nameof(heads));
+    }
+
+    public static void Validate(int vocabulary, int maxLength, int layers)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(vocabulary, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(layers);
         // Twice a block's index numbers its dropouts.
         if (layers > 32_000) throw new ArgumentException($"{layers} layers are more than 32000", nameof(layers));
     }

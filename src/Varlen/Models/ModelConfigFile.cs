@@ -6,19 +6,22 @@ namespace Varlen.Models;
 /// <summary>
 /// The <c>config.json</c> of a model's folder, which nobody vouches for: bounded in size and depth, no key twice, every number in its range.
 /// </summary>
-internal sealed class ModelConfigFile
+internal sealed partial class ModelConfigFile
 {
     private const string Name = "config.json";
+    private const string Models = $"{Gpt2Config.ModelType}, {LlamaConfig.Llama}, {LlamaConfig.Qwen2}, {LlamaConfig.Mistral} and {DecoderConfig.ModelType}";
     private const int MaxBytes = 1 << 20, MaxDepth = 16, MaxSize = 1 << 30;
 
     private readonly string _path;
+    // Of a section, its key and a dot: how its own keys are called in messages.
+    private readonly string _prefix;
     private readonly Dictionary<string, (JsonElement Value, long Offset)> _values = [];
 
-    private ModelConfigFile(string path) => _path = path;
+    private ModelConfigFile(string path, string prefix = "") => (_path, _prefix) = (path, prefix);
 
     public string ModelType => Find("model_type") is not { } found
         ? throw Bad("model_type is missing", 0, "it tells what kind of model the folder holds", "use the config.json that was saved with the weights")
-        : found.Value.ValueKind == JsonValueKind.String ? found.Value.GetString()! : throw Bad("model_type", found, "it is not a string", $"write \"{Gpt2Config.ModelType}\" or \"{DecoderConfig.ModelType}\"");
+        : found.Value.ValueKind == JsonValueKind.String ? found.Value.GetString()! : throw Bad("model_type", found, "it is not a string", $"write one of {Models}");
 
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="CheckpointFormatException">It is too large or no valid JSON object.</exception>
@@ -45,103 +48,19 @@ internal sealed class ModelConfigFile
         return file;
     }
 
-    /// <summary>Writes a configuration; the file is replaced whole or left as it was.</summary>
-    /// <exception cref="IOException">It cannot be written.</exception>
-    public static void Write(string folder, IReadOnlyDictionary<string, object?> values)
+    public void RequireModel(params ReadOnlySpan<string> modelTypes)
     {
-        string path = Path.Combine(folder, Name), temporary = $"{path}.{Path.GetRandomFileName()}.tmp";
-        try
-        {
-            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.Write))
-            {
-                using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true, NewLine = "\n" });
-                writer.WriteStartObject();
-                foreach ((string key, object? value) in values) WriteValue(writer, key, value);
-                writer.WriteEndObject();
-                writer.Flush();
-                stream.WriteByte((byte)'\n');
-                stream.Flush(flushToDisk: true);
-            }
-            File.Move(temporary, path, overwrite: true);
-        }
-        catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
-        {
-            if (File.Exists(temporary)) File.Delete(temporary);
-            throw new IOException($"cannot write {path}: {cause.Message}", cause);
-        }
-    }
-
-    public void RequireModel(string modelType)
-    {
-        if (ModelType != modelType) throw Bad("model_type", Find("model_type")!.Value, $"the model here is a {modelType}", "open the folder with CausalLanguageModel.FromPretrained, which asks the file");
+        if (!modelTypes.Contains(ModelType)) throw Bad("model_type", Find("model_type")!.Value, $"the model here is a {string.Join(" or a ", modelTypes)}", "open the folder with CausalLanguageModel.FromPretrained, which asks the file");
     }
 
     public CheckpointFormatException UnknownModel()
-        => Bad("model_type", Find("model_type")!.Value, $"the models here are {Gpt2Config.ModelType} and {DecoderConfig.ModelType}", "use a model of one of these kinds");
+        => Bad("model_type", Find("model_type")!.Value, $"the models here are {Models}", "use a model of one of these kinds");
 
     /// <summary>Refuses keys that nobody reads: for files of our own.</summary>
     public void RequireKnown(params ReadOnlySpan<string> keys)
     {
         foreach ((string key, (JsonElement, long) found) in _values)
-            if (!keys.Contains(key)) throw Bad(JsonText.Quote(key), found, "there is no such setting", "correct its name or remove it");
-    }
-
-    /// <summary>A whole number of at least 1.</summary>
-    /// <param name="key">Its key.</param>
-    /// <param name="fallback">Its value when absent; null refuses that.</param>
-    /// <param name="alias">Another key for the same; both may stand only when they agree.</param>
-    public int Size(string key, int? fallback = null, string? alias = null)
-    {
-        int? own = Whole(key, 1, MaxSize), other = alias is null ? null : Whole(alias, 1, MaxSize);
-        if (own is { } a && other is { } b && a != b) throw Bad(key, Find(key)!.Value, $"{alias} is {b}, and both mean the same", "keep one of them");
-        return own ?? other ?? fallback ?? throw Bad($"{key} is missing", 0, "it has no default", "use the config.json that was saved with the weights");
-    }
-
-    /// <summary>A whole number within bounds, or null when absent.</summary>
-    public int? Whole(string key, int minimum, int maximum)
-    {
-        if (Find(key) is not { } found) return null;
-        if (found.Value.ValueKind != JsonValueKind.Number || !found.Value.TryGetInt64(out long value)) throw Bad(key, found, "it is not a whole number", $"write a number from {minimum} to {maximum}");
-        return value >= minimum && value <= maximum ? (int)value : throw Bad(key, found, $"it is not from {minimum} to {maximum}", "correct it");
-    }
-
-    public double Number(string key, double fallback, double minimum, double maximum)
-    {
-        if (Find(key) is not { } found) return fallback;
-        if (found.Value.ValueKind != JsonValueKind.Number) throw Bad(key, found, "it is not a number", $"write a number from {minimum:R} to {maximum:R}");
-        double value = found.Value.GetDouble();
-        return value >= minimum && value <= maximum ? value : throw Bad(key, found, $"it is not from {minimum:R} to {maximum:R}", "correct it");
-    }
-
-    public bool Flag(string key, bool fallback) => Find(key) is not { } found ? fallback
-        : found.Value.ValueKind is JsonValueKind.True or JsonValueKind.False ? found.Value.GetBoolean() : throw Bad(key, found, "it is neither true nor false", "write true or false");
-
-    /// <summary>One of some strings; the first when absent.</summary>
-    public T Choice<T>(string key, params ReadOnlySpan<(string Name, T Value)> choices)
-    {
-        if (Find(key) is not { } found) return choices[0].Value;
-        string? text = found.Value.ValueKind == JsonValueKind.String ? found.Value.GetString() : null;
-        var names = new List<string>();
-        foreach ((string name, T value) in choices)
-        {
-            if (name == text) return value;
-            names.Add(name);
-        }
-        throw Bad(key, found, "it is not supported", $"supported are {string.Join(", ", names)}");
-    }
-
-    /// <summary>Refuses a key unless it is absent, null, false or empty.</summary>
-    public void RequireOff(string key, string reason)
-    {
-        if (Find(key) is not { } found) return;
-        bool off = found.Value.ValueKind switch
-        {
-            JsonValueKind.False => true,
-            JsonValueKind.Array => found.Value.GetArrayLength() == 0,
-            JsonValueKind.Object => !found.Value.EnumerateObject().Any(),
-            _ => false,
-        };
-        if (!off) throw Bad(key, found, reason, "use a model without it");
+            if (!keys.Contains(key)) throw Bad(JsonText.Quote(_prefix + key), found, "there is no such setting", "correct its name or remove it");
     }
 
     /// <summary>Runs the checks of a configuration as a whole, and reports what they refuse as a defect of this file.</summary>
@@ -192,27 +111,9 @@ internal sealed class ModelConfigFile
     private CheckpointFormatException Bad(string what, long offset, string reason, string fix) => new(what, _path, offset, reason, fix);
 
     private CheckpointFormatException Bad(string key, (JsonElement Value, long Offset) found, string reason, string fix)
-        => Bad($"{key} is {Shown(found.Value)}", found.Offset, reason, fix);
+        => Bad($"{_prefix}{key} is {Shown(found.Value)}", found.Offset, reason, fix);
 
     // Escaped by quoting, so that a value can neither move the cursor nor forge a line.
     private static string Shown(JsonElement value) => value.ValueKind is JsonValueKind.Object or JsonValueKind.Array ? $"an {value.ValueKind.ToString().ToLowerInvariant()}"
         : value.ValueKind == JsonValueKind.String ? JsonText.Quote(value.GetString()!) : JsonText.Quote(value.GetRawText())[1..^1];
-
-    private static void WriteValue(Utf8JsonWriter writer, string key, object? value)
-    {
-        switch (value)
-        {
-            case null: writer.WriteNull(key); break;
-            case bool flag: writer.WriteBoolean(key, flag); break;
-            case int number: writer.WriteNumber(key, number); break;
-            case double number: writer.WriteNumber(key, number); break;
-            case string text: writer.WriteString(key, text); break;
-            case IEnumerable<string> list:
-                writer.WriteStartArray(key);
-                foreach (string text in list) writer.WriteStringValue(text);
-                writer.WriteEndArray();
-                break;
-            default: throw new ArgumentException($"{key} is a {value.GetType().Name}, which no configuration holds", nameof(value));
-        }
-    }
 }

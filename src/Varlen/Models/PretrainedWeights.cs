@@ -1,12 +1,10 @@
 using Varlen.Checkpoints;
-using Varlen.Nn;
 
 namespace Varlen.Models;
 
-/// <summary>The <c>model.safetensors</c> of a model's folder.</summary>
+/// <summary>The weights of a model's folder, under the names of the file.</summary>
 internal static class PretrainedWeights
 {
-    private const string Name = "model.safetensors";
     // As transformers writes and expects it.
     private static readonly Dictionary<string, string> Metadata = new() { ["format"] = "pt" };
 
@@ -23,7 +21,8 @@ internal static class PretrainedWeights
         {
             throw new IOException($"cannot make the folder {folder}: {cause.Message}", cause);
         }
-        Safetensors.Save(Path.Combine(folder, Name), model.StateDict(), Metadata);
+        using TensorScope scope = TensorScope.Begin();
+        Safetensors.Save(Path.Combine(folder, WeightFiles.Single), model.PretrainedTensors().Select(tensor => KeyValuePair.Create(tensor.Name, tensor.Parameter.Rows(tensor.First, tensor.Rows))), Metadata);
     }
 
     /// <summary>Makes a model and reads its weights: all of them, or nothing and a list of everything that does not fit.</summary>
@@ -34,24 +33,24 @@ internal static class PretrainedWeights
     /// <param name="dtype">What it computes in.</param>
     /// <param name="rename">From a name in the file to one of the model; null for what is to be ignored.</param>
     /// <param name="tied">A name in the file that may stand there a second time under another one, with the same values.</param>
-    /// <exception cref="CheckpointFormatException">The file is no safetensors file, or its tensors do not fit.</exception>
-    /// <exception cref="IOException">The file is missing or cannot be read.</exception>
+    /// <exception cref="CheckpointFormatException">A file is no safetensors file, or its tensors do not fit.</exception>
+    /// <exception cref="IOException">A file is missing or cannot be read.</exception>
     public static TModel Load<TModel>(
         string folder, double parameters, Func<TModel> make, Device? device, DType dtype, Func<string, string?> rename, (string Name, string Again)? tied = null) where TModel : CausalLanguageModel
     {
-        using SafetensorsFile file = Open(folder);
-        double bytes = file.Entries.Sum(entry => (double)entry.ByteLength);
+        using WeightFiles files = WeightFiles.Open(folder);
+        double bytes = files.Tensors.Sum(tensor => (double)tensor.Entry.ByteLength);
         // Values take two bytes at least; a few missing ones are to be listed by name below.
         if (parameters > 2 * bytes + (1 << 24))
-            throw new CheckpointFormatException("the weights do not fit the configuration", file.Path, 0, $"config.json describes about {parameters:N0} values, and all tensors together have {bytes:N0} bytes", "use the config.json that was saved with the weights");
+            throw new CheckpointFormatException("the weights do not fit the configuration", files.Path, 0, $"config.json describes about {parameters:N0} values, and all tensors together have {bytes:N0} bytes", "use the config.json that was saved with the weights");
         TModel model = make();
         try
         {
             model.To(device ?? Device.Cpu, dtype);
-            foreach ((Parameter parameter, SafetensorsEntry entry) in Match(model, file, rename, tied))
+            foreach ((PretrainedTensor tensor, SafetensorsFile file, SafetensorsEntry entry) in Match(model, files, rename, tied))
             {
                 using TensorScope scope = TensorScope.Begin();
-                parameter.Load(Safetensors.Load(file, entry));
+                tensor.Parameter.LoadRows(Safetensors.Load(file, entry), tensor.First);
             }
             return model;
         }
@@ -62,50 +61,39 @@ internal static class PretrainedWeights
         }
     }
 
-    private static SafetensorsFile Open(string folder)
+    private static List<(PretrainedTensor, SafetensorsFile, SafetensorsEntry)> Match(CausalLanguageModel model, WeightFiles files, Func<string, string?> rename, (string Name, string Again)? tied)
     {
-        string path = Path.Combine(folder, Name);
-        if (File.Exists(path)) return SafetensorsFile.Open(path);
-        string reason = File.Exists($"{path}.index.json") ? "the weights are cut into shards; join them into one file"
-            : File.Exists(Path.Combine(folder, "pytorch_model.bin")) ? "pytorch_model.bin is a Python pickle, which may run code and is never opened; convert it with safetensors.torch.save_file"
-            : "a model's folder holds config.json and model.safetensors";
-        throw new FileNotFoundException($"{path} is missing; {reason}", path);
-    }
-
-    private static List<(Parameter, SafetensorsEntry)> Match(CausalLanguageModel model, SafetensorsFile file, Func<string, string?> rename, (string Name, string Again)? tied)
-    {
-        Dictionary<string, Parameter> own = model.NamedParameters().ToDictionary();
-        var found = new Dictionary<string, SafetensorsEntry>();
-        var problems = new List<string>();
-        SafetensorsEntry? again = null;
-        foreach (SafetensorsEntry entry in file.Entries)
+        Dictionary<string, PretrainedTensor> own = model.PretrainedTensors().ToDictionary(tensor => tensor.Name);
+        var found = new Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)>();
+        var problems = new ProblemList();
+        (SafetensorsFile File, SafetensorsEntry Entry)? again = null;
+        foreach ((SafetensorsFile file, SafetensorsEntry entry) in files.Tensors)
         {
             if (rename(entry.Name) is not { } name) continue;
-            if (name == tied?.Again) again = entry;
-            else if (!own.TryGetValue(name, out Parameter? parameter)) problems.Add($"{entry} is no tensor of the model");
-            else if (!found.TryAdd(name, entry)) problems.Add($"{entry} is there twice, as {JsonText.Quote(found[name].Name)} too");
-            else if (!entry.Shape.SequenceEqual(Array.ConvertAll(parameter.Shape.Dimensions.ToArray(), size => (long)size))) problems.Add($"{entry} should be {parameter.Shape}");
-            else if (!IsFloatingPoint(entry)) problems.Add($"{entry} holds no floating-point numbers that can be read");
+            if (name == tied?.Again) again = (file, entry);
+            else if (!own.TryGetValue(name, out PretrainedTensor tensor)) problems.Add($"{entry} is no tensor of the model");
+            else if (!found.TryAdd(name, (file, entry))) problems.Add($"{entry} is there twice, as {JsonText.Quote(found[name].Entry.Name)} too");
+            else if (!entry.Shape.SequenceEqual(Array.ConvertAll(tensor.Shape.Dimensions.ToArray(), size => (long)size))) problems.Add($"{entry} should be {tensor.Shape}");
+            else if (!(entry.IsSupported && entry.DType.IsFloatingPoint())) problems.Add($"{entry} holds no floating-point numbers that can be read");
         }
-        problems.AddRange(own.Where(parameter => !found.ContainsKey(parameter.Key)).Select(parameter => $"{JsonText.Quote(parameter.Key)} {parameter.Value.Shape} is missing"));
-        if (again is not null && found.TryGetValue(tied!.Value.Name, out SafetensorsEntry? first) && !SameBytes(file, first, again))
-            problems.Add($"{again} differs from {first}, and the configuration ties both");
+        foreach (PretrainedTensor tensor in own.Values)
+            if (!found.ContainsKey(tensor.Name)) problems.Add($"{JsonText.Quote(tensor.Name)} {tensor.Shape} is missing");
+        if (again is { } second && found.TryGetValue(tied!.Value.Name, out (SafetensorsFile File, SafetensorsEntry Entry) first) && !SameBytes(first, second))
+            problems.Add($"{second.Entry} differs from {first.Entry}, and the configuration ties both");
         if (problems.Count > 0)
-            throw new CheckpointFormatException($"{problems.Count} tensors do not fit the model", file.Path, 0, string.Join("; ", problems), "use the config.json that was saved with the weights");
-        return [.. own.Select(parameter => (parameter.Value, found[parameter.Key]))];
+            throw new CheckpointFormatException($"{problems.Count} tensors do not fit the model", files.Path, 0, problems.ToString(), "use the config.json that was saved with the weights");
+        return [.. own.Values.Select(tensor => (tensor, found[tensor.Name].File, found[tensor.Name].Entry))];
     }
 
-    private static bool IsFloatingPoint(SafetensorsEntry entry) => entry.IsSupported && entry.DType.IsFloatingPoint();
-
-    private static bool SameBytes(SafetensorsFile file, SafetensorsEntry first, SafetensorsEntry second)
+    private static bool SameBytes((SafetensorsFile File, SafetensorsEntry Entry) first, (SafetensorsFile File, SafetensorsEntry Entry) second)
     {
-        if (first.DTypeName != second.DTypeName || !first.Shape.SequenceEqual(second.Shape)) return false;
+        if (first.Entry.DTypeName != second.Entry.DTypeName || !first.Entry.Shape.SequenceEqual(second.Entry.Shape)) return false;
         byte[] left = new byte[1 << 16], right = new byte[1 << 16];
-        for (long at = 0; at < first.ByteLength; at += left.Length)
+        for (long at = 0; at < first.Entry.ByteLength; at += left.Length)
         {
-            int length = (int)Math.Min(left.Length, first.ByteLength - at);
-            file.Read(first, at, left.AsSpan(0, length));
-            file.Read(second, at, right.AsSpan(0, length));
+            int length = (int)Math.Min(left.Length, first.Entry.ByteLength - at);
+            first.File.Read(first.Entry, at, left.AsSpan(0, length));
+            second.File.Read(second.Entry, at, right.AsSpan(0, length));
             if (!left.AsSpan(0, length).SequenceEqual(right.AsSpan(0, length))) return false;
         }
         return true;

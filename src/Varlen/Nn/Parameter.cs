@@ -68,6 +68,17 @@ public sealed class Parameter : IDisposable
         MarkUpdated(copyIsFresh: false);
     }
 
+    /// <summary>Overwrites the rows of the master from <paramref name="first"/> on, as <see cref="Load(Tensor)"/> all of it.</summary>
+    internal void LoadRows(Tensor values, int first)
+    {
+        using Tensor rows = Rows(first, values.Shape[0]);
+        rows.CopyFrom(values);
+        MarkUpdated(copyIsFresh: false);
+    }
+
+    /// <summary>Rows of the master, as a view.</summary>
+    internal Tensor Rows(int first, int count) => Master.Alias([count, .. Shape.Dimensions[1..]], Master.Strides.ToArray(), Master.Offset + first * Master.Strides[0]);
+
     /// <summary>Moves to a device and computes in a type from now on. The master keeps its values: a 16-bit type adds a copy, it rounds nothing away.</summary>
     internal void To(Device device, DType compute)
     {

@@ -8,7 +8,7 @@ internal sealed unsafe partial class CpuBackend : IAttentionKernels
 {
     public void AttentionForward(AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse)
     {
-        if (call is { KeyStarts: not null } && query.DType != DType.Float64) ForwardAligned(call, query, key, value, output);
+        if (call.IsCached && query.DType != DType.Float64) ForwardAligned(call, query, key, value, output, lse);
         else Forward(call, query, key, value, mask, output, lse);
     }
 

@@ -23,7 +23,7 @@ internal sealed unsafe partial class CpuBackend : IRotaryKernels
         public readonly void Run<T, A>() where T : unmanaged where A : unmanaged, IBinaryFloatingPointIeee754<A>
         {
             var positions = new ReadOnlySpan<int>(Positions.Data<int>(), checked((int)Positions.Count));
-            (RotaryTable<A> table, int[] rows) = RotaryTable<A>.For(positions, Rotation.Theta, Rotation.Dimensions);
+            (RotaryTable<A> table, int[] rows) = RotaryTable<A>.For(positions, Rotation.Frequencies);
             Tensor target = Output.Tensor!;
             fixed (A* values = table.Values)
             fixed (int* row = rows)
@@ -52,11 +52,11 @@ internal sealed unsafe partial class CpuBackend : IRotaryKernels
 
             public readonly void Invoke(long first, long end)
             {
-                int half = Rotation.Dimensions / 2;
+                int dimensions = Rotation.Dimensions, half = dimensions / 2;
                 A* scratch = Scratch.Get<A>(2L * Dim + half), y = scratch + Dim, turned = y + Dim;
                 for (long token = first; token < end; token++)
                 {
-                    A* cosines = Table + (long)TableRows[token] * Rotation.Dimensions, sines = cosines + half;
+                    A* cosines = Table + (long)TableRows[token] * dimensions, sines = cosines + half;
                     if (Rotation.Inverse)
                     {
                         for (int i = 0; i < half; i++) turned[i] = -sines[i];

@@ -82,7 +82,7 @@ public static class RunPlanner
             },
         };
         config.Save(folder.Config);
-        return new PlannedRun(config, corpus, plan, packing, parameters, $"{model.Layers} layers, width {model.Heads * model.HeadDim}, {model.Heads} heads, {model.VocabularySize} ids", steps * secondsPerStep);
+        return new PlannedRun(config, corpus, plan, packing, parameters, $"{model.Layers} layers, width {model.Width}, {model.Heads} heads, {model.VocabularySize} ids", steps * secondsPerStep);
     }
 
     private static (Tokenizer Tokenizer, string Name) ChooseTokenizer(RunRequest request, string? pretrained, IProgress<long>? progress, CancellationToken cancellationToken)

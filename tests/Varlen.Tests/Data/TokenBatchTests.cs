@@ -24,7 +24,7 @@ public sealed class TokenBatchTests
     {
         foreach ((ICollator collator, int rows, int sequences) in new (ICollator, int, int)[]
         {
-            (new PadToMaximumCollator(7), 21, 3), (new PadToLongestCollator(), 9, 3), (new NestedCollator(), 5, 3), (new ConcatCollator(), 5, 3),
+            (new PadToMaximumCollator(7), 21, 3), (new PadToLongestCollator(), 9, 3), (new PadAndUnpadCollator(7), 21, 3), (new PadAndUnpadCollator(), 9, 3), (new NestedCollator(), 5, 3), (new ConcatCollator(), 5, 3),
             (new BlockDiagonalCollator(), 5, 3), (new DocumentMaskCollator(), 5, 3), (new FlattenCollator(), 5, 2),
         })
         {
@@ -45,7 +45,7 @@ public sealed class TokenBatchTests
         Assert.Contains("dense mask over 60000 tokens", Assert.Throws<ArgumentException>(() => DocumentMaskBatch.Create([new(new int[60000], new int[60000])])).Message, StringComparison.Ordinal);
 
         static void Check(string expected, TokenSequence bad) => Assert.All<Func<IReadOnlyList<TokenSequence>, TokenBatch>>(
-            [s => PackedBatch.Create(s), s => PaddedBatch.Create(s), s => JaggedBatch.Create(s), s => BlockDiagonalBatch.Create(s), s => DocumentMaskBatch.Create(s)],
+            [s => PackedBatch.Create(s), s => PaddedBatch.Create(s), s => PaddedBatch.CreateUnpadded(s), s => JaggedBatch.Create(s), s => BlockDiagonalBatch.Create(s), s => DocumentMaskBatch.Create(s)],
             create => Assert.Contains(expected, Assert.Throws<ArgumentException>(() => create([Sequences[0], bad])).Message, StringComparison.Ordinal));
     }
 }

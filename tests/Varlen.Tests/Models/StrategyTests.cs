@@ -16,6 +16,8 @@ public sealed class StrategyTests
         ("padded to a maximum", new PadToMaximumCollator(MaxLength)),
         ("padded far", new PadToMaximumCollator(3 * MaxLength)),
         ("padded to the longest", new PadToLongestCollator()),
+        ("padded and unpadded around attention", new PadAndUnpadCollator()),
+        ("padded far and unpadded around attention", new PadAndUnpadCollator(3 * MaxLength)),
         ("nested", new NestedCollator()),
         ("block-diagonal", new BlockDiagonalCollator()),
         ("document mask", new DocumentMaskCollator()),

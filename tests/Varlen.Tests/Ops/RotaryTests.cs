@@ -65,6 +65,29 @@ public sealed class RotaryTests
         }
     }
 
+    /// <summary>Frequencies of one's own turn as the same powers of a base do, and others by their own angles.</summary>
+    [Theory]
+    [MemberData(nameof(TestDevices.AllWithTypes), MemberType = typeof(TestDevices))]
+    public void TurnsByGivenFrequencies(string device, DType dtype)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        Device place = TestDevices.Get(device);
+        Tensor x = Tensor.Randn([5, 2, 12], 6), positions = Positions(5);
+        double[] powers = [.. Enumerable.Range(0, 5).Select(i => Math.Pow(300, -2.0 * i / 10))];
+        Numeric.AssertSameBits(F.Rotary(x.To(place, dtype), positions.To(place), 300, 10).To(Device.Cpu), F.Rotary(x.To(place, dtype), positions.To(place), new RotaryFrequencies(powers)).To(Device.Cpu));
+        // Angles that grow along the head, as no base gives them.
+        double[] own = [0, 0.25, 1.5, 3];
+        DeviceCheck.Run(place, dtype, t => F.Rotary(t[0], Positions(5).To(t[0].Device), new RotaryFrequencies(own)), [x]);
+        double[] values = x.ToArray<double>(), turned = F.Rotary(x.To(dtype: DType.Float64), positions, new RotaryFrequencies(own)).ToArray<double>();
+        for (int i = 0; i < values.Length; i++)
+        {
+            (int token, int feature) = (i / 24, i % 12);
+            double angle = feature < 8 ? own[feature % 4] * (token * 7 % 50) : 0;
+            double expected = feature >= 8 ? values[i] : feature < 4 ? values[i] * Math.Cos(angle) - values[i + 4] * Math.Sin(angle) : values[i] * Math.Cos(angle) + values[i - 4] * Math.Sin(angle);
+            Assert.Equal(expected, turned[i], 1e-12);
+        }
+    }
+
     [Fact]
     public void CudaTurnsATokenAlikeInEveryBatch()
     {
@@ -103,6 +126,9 @@ public sealed class RotaryTests
         Assert.Throws<ArgumentException>(() => F.Rotary(x, Tensor.Zeros([2], DType.Int64)));
         Assert.Throws<ArgumentException>(() => F.Rotary(Tensor.Ones([2, 6]), Positions(2)));
         Assert.Throws<ArgumentOutOfRangeException>(() => F.Rotary(x, Positions(2), theta: 0));
+        Assert.Contains("4 pairs are more than a head of 6", Assert.Throws<ArgumentException>(() => F.Rotary(x, Positions(2), new RotaryFrequencies([1, 1, 1, 1]))).Message, StringComparison.Ordinal);
+        Assert.Contains("frequency 1 is NaN", Assert.Throws<ArgumentException>(() => new RotaryFrequencies([1, double.NaN])).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => new RotaryFrequencies(new double[257]));
     }
 
     private static Tensor Positions(int tokens) => Tensor.From([.. Enumerable.Range(0, tokens).Select(i => i * 7 % 50)], [tokens]);

@@ -23,20 +23,19 @@ internal static class AttentionChoice
     /// <summary>Most queries and keys of a sequence that one block holds whole.</summary>
     public const int LongestShort = 64;
 
-    /// <summary>Sequences up to this length waste more than half of a tile of the kernels of compute capability 9.0.</summary>
-    public const int ShortestHopper = 33;
-
     /// <summary>Queries from which three warpgroups share keys and values, at head dim 64.</summary>
     public const int FewestTall = 2048;
 
     /// <param name="span">The sequence.</param>
     /// <param name="allowed">Families that can take the call.</param>
     public static AttentionFamilies Of(AttentionSpan span, AttentionFamilies allowed)
+        => allowed.HasFlag(AttentionFamilies.Short) && Math.Max(span.Queries, span.Keys) <= LongestShort ? AttentionFamilies.Short : allowed & AttentionFamilies.Hopper;
+
+    /// <summary>Lengths of the sequences, of as many queries as keys, that a family gets of those who can take the call.</summary>
+    public static (int Shortest, int Longest) Lengths(AttentionFamilies family, AttentionFamilies allowed)
     {
-        int longest = Math.Max(span.Queries, span.Keys);
-        return allowed.HasFlag(AttentionFamilies.Short) && longest <= LongestShort ? AttentionFamilies.Short
-            : allowed.HasFlag(AttentionFamilies.Hopper) && longest >= ShortestHopper ? AttentionFamilies.Hopper
-            : AttentionFamilies.Portable;
+        int shortest = allowed.HasFlag(AttentionFamilies.Short) ? LongestShort + 1 : 0;
+        return family == AttentionFamilies.Short ? (0, shortest - 1) : family == (allowed & AttentionFamilies.Hopper) ? (shortest, int.MaxValue) : (0, -1);
     }
 
     /// <summary>Warpgroups of a forward tile on compute capability 9.0, each with 64 queries.</summary>

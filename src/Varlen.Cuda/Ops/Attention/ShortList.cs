@@ -13,38 +13,52 @@ internal record struct ShortSequence(int QueryStart, int Queries, int KeyStart, 
 /// </summary>
 internal sealed class ShortList : IDisposable
 {
-    private readonly DeviceList<ShortSequence> _list;
+    // Sequences that one warp takes, or two.
+    private const int LongestSingle = 16, LongestPair = 32;
 
-    public ShortList(CudaBackend backend, AttentionSpan[] sequences)
+    private readonly DeviceList<ShortSequence> _list;
+    private readonly bool _isOfSlot;
+
+    /// <param name="backend">The device.</param>
+    /// <param name="sequences">The sequences.</param>
+    /// <param name="limits">Limits of the batches of a slot; null for these sequences alone.</param>
+    public ShortList(CudaBackend backend, AttentionSpan[] sequences, ListLimits? limits)
+    {
+        _list = new DeviceList<ShortSequence>(backend, 1 + (limits?.SequencesFrom(1) ?? sequences.Length));
+        _isOfSlot = limits is not null;
+        Refill(sequences);
+    }
+
+    public nint Pointer => _list.Pointer;
+
+    /// <summary>Sequences of 33 to 64 tokens, of four warps.</summary>
+    public int Fours { get; private set; }
+
+    /// <summary>Of 17 to 32, of two.</summary>
+    public int Pairs { get; private set; }
+
+    /// <summary>Of up to 16, of one.</summary>
+    public int Singles { get; private set; }
+
+    /// <summary>Puts other sequences into the list of a slot.</summary>
+    public void Refill(AttentionSpan[] sequences)
     {
         ShortSequence[] sorted =
         [
-            .. from s in sequences orderby Math.Max(s.Queries, s.Keys) descending
-            select new ShortSequence(checked((int)s.QueryStart), s.Queries, checked((int)s.KeyStart), s.Keys),
+            .. from s in sequences orderby Math.Max(s.Queries, s.Keys) descending select new ShortSequence(checked((int)s.QueryStart), s.Queries, checked((int)s.KeyStart), s.Keys),
         ];
-        _list = new DeviceList<ShortSequence>(backend, sorted.Length + 1);
-        Singles = sorted.Count(s => Longest(s) <= 16);
-        Pairs = sorted.Count(s => Longest(s) <= 32) - Singles;
+        Singles = sorted.Count(s => Longest(s) <= LongestSingle);
+        Pairs = sorted.Count(s => Longest(s) <= LongestPair) - Singles;
         Fours = sorted.Length - Pairs - Singles;
         _list.Values[0] = new ShortSequence(Fours, Pairs, Singles, 0);
         sorted.CopyTo(_list.Values, 1);
         _list.Send();
     }
 
-    public nint Pointer => _list.Pointer;
-
-    /// <summary>Sequences of 33 to 64 tokens, of four warps.</summary>
-    public int Fours { get; }
-
-    /// <summary>Of 17 to 32, of two.</summary>
-    public int Pairs { get; }
-
-    /// <summary>Of up to 16, of one.</summary>
-    public int Singles { get; }
-
-    /// <summary>What blocks take at a time: a sequence of four warps and a head, or two or four smaller ones.</summary>
-    public long Units(int heads)
+    /// <summary>Blocks that find something to do: one for a sequence of four warps and a head, or for two or four smaller ones; a slot's may find nothing.</summary>
+    public long Blocks(int heads)
     {
+        if (_isOfSlot) return (long)(_list.Values.Length - 1) * heads;
         long pairs = (long)Pairs * heads, singles = (long)Singles * heads;
         return ((long)Fours * heads) + ((pairs + 1) / 2) + ((singles + 3) / 4);
     }

@@ -14,33 +14,33 @@ internal sealed class RotaryTable<A> where A : unmanaged, IBinaryFloatingPointIe
 
     private static volatile RotaryTable<A>? s_last;
 
-    private readonly double _theta;
-    private readonly int _dimensions;
+    private readonly RotaryFrequencies _frequencies;
 
-    private RotaryTable(double theta, int dimensions, int rows)
+    private RotaryTable(RotaryFrequencies frequencies, int rows)
     {
-        (_theta, _dimensions) = (theta, dimensions);
-        Values = new A[(long)rows * dimensions];
+        _frequencies = frequencies;
+        Values = new A[2L * rows * frequencies.Values.Length];
     }
 
     public A[] Values { get; }
 
     /// <summary>A table, and the row of each token in it.</summary>
-    public static (RotaryTable<A> Table, int[] Rows) For(ReadOnlySpan<int> positions, double theta, int dimensions)
+    public static (RotaryTable<A> Table, int[] Rows) For(ReadOnlySpan<int> positions, RotaryFrequencies frequencies)
     {
+        int dimensions = 2 * frequencies.Values.Length;
         (int least, int most) = (int.MaxValue, -1);
         foreach (int position in positions) (least, most) = (Math.Min(least, position), Math.Max(most, position));
         if (positions.IsEmpty || least < 0 || (most + 1L) * dimensions > MostKept)
         {
-            var own = new RotaryTable<A>(theta, dimensions, positions.Length);
+            var own = new RotaryTable<A>(frequencies, positions.Length);
             for (int i = 0; i < positions.Length; i++) own.Fill(i, positions[i]);
             return (own, [.. Enumerable.Range(0, positions.Length)]);
         }
         RotaryTable<A>? table = s_last;
-        if (table is null || table._theta != theta || table._dimensions != dimensions || table.Values.Length < (most + 1L) * dimensions)
+        if (table is null || !table._frequencies.Values.SequenceEqual(frequencies.Values) || table.Values.Length < (most + 1L) * dimensions)
         {
             int rows = (int)Math.Min(MostKept / Math.Max(1, dimensions), BitOperations.RoundUpToPowerOf2((uint)most + 1));
-            table = new RotaryTable<A>(theta, dimensions, rows);
+            table = new RotaryTable<A>(frequencies, rows);
             for (int position = 0; position < rows; position++) table.Fill(position, position);
             s_last = table;
         }
@@ -49,11 +49,12 @@ internal sealed class RotaryTable<A> where A : unmanaged, IBinaryFloatingPointIe
 
     private void Fill(int row, int position)
     {
-        int half = _dimensions / 2;
-        Span<A> values = Values.AsSpan(row * _dimensions, _dimensions);
+        ReadOnlySpan<double> frequencies = _frequencies.Values;
+        int half = frequencies.Length;
+        Span<A> values = Values.AsSpan(2 * row * half, 2 * half);
         for (int i = 0; i < half; i++)
         {
-            (double sine, double cosine) = Math.SinCos(position * Math.Pow(_theta, -2.0 * i / _dimensions));
+            (double sine, double cosine) = Math.SinCos(position * frequencies[i]);
             values[i] = A.CreateTruncating(cosine);
             values[half + i] = A.CreateTruncating(sine);
         }

@@ -27,11 +27,20 @@ internal unsafe struct AttentionMask
 }
 
 /// <summary>One sequence: where its queries and keys start, how many there are, and its stable identity for dropout.</summary>
-internal struct AttentionSequence
+internal unsafe struct AttentionSequence
 {
     public long Batch, QueryToken, KeyToken;
     public int QueryLength, KeyLength;
     public ulong DocumentKey;
+    /// <summary>The pages that the keys lie on, in order, or null when they lie in one piece from <see cref="KeyToken"/>.</summary>
+    public int* Pages;
+    public int PageSize;
+
+    /// <summary>Where key <paramref name="key"/> lies.</summary>
+    public readonly long TokenOf(int key) => Pages == null ? KeyToken + key : ((long)Pages[key / PageSize] * PageSize) + (key % PageSize);
+
+    /// <summary>Keys from <paramref name="key"/> on that lie in one piece.</summary>
+    public readonly int Together(int key) => Pages == null ? KeyLength - key : Math.Min(KeyLength - key, PageSize - (key % PageSize));
 }
 
 /// <summary>

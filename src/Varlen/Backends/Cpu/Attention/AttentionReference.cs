@@ -27,7 +27,7 @@ internal static unsafe class AttentionReference
             {
                 score[j] = double.NegativeInfinity;
                 if (scores.Hides(i, j)) continue;
-                double* k = ReferenceRow.Read(key, sequence, sequence.KeyToken + j, keyHead, dim, row);
+                double* k = ReferenceRow.Read(key, sequence, sequence.TokenOf(j), keyHead, dim, row);
                 score[j] = scores.Score(ReferenceRow.Dot(q, k, dim), i, j);
                 maximum = Math.Max(maximum, score[j]);
             }
@@ -38,7 +38,7 @@ internal static unsafe class AttentionReference
                 double weight = Math.Exp(score[j] - maximum);
                 total += weight;
                 double kept = weight * scores.Keep(i, j);
-                double* v = ReferenceRow.Read(value, sequence, sequence.KeyToken + j, keyHead, dim, row);
+                double* v = ReferenceRow.Read(value, sequence, sequence.TokenOf(j), keyHead, dim, row);
                 ReferenceRow.AddScaled(sum, kept, v, dim);
             }
             bool sees = maximum != double.NegativeInfinity;

@@ -9,6 +9,8 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
     private readonly Allocator _allocator;
     private readonly AttentionSequence* _sequences;
     private readonly long _bytes;
+    private readonly int* _pages;
+    private readonly long _pageBytes;
     private readonly bool _dense;
     // Double precision holds the slopes of every type exactly.
     private readonly Tensor? _slopes;
@@ -20,12 +22,19 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
         int count = call.Query?.Count ?? query.Shape[0];
         _bytes = Math.Max(1L, count) * sizeof(AttentionSequence);
         _sequences = (AttentionSequence*)_allocator.Allocate(_bytes);
+        if (call.Table is { } table)
+        {
+            _pageBytes = Math.Max(1L, table.Table.Length) * sizeof(int);
+            _pages = (int*)_allocator.Allocate(_pageBytes);
+            table.Table.CopyTo(new Span<int>(_pages, table.Table.Length));
+        }
         for (int i = 0; i < count; i++)
             _sequences[i] = call is { Query: { } queries, Key: { } keys }
                 ? new AttentionSequence
                 {
                     QueryToken = queries.CuSeqlens[i], QueryLength = queries.Lengths[i], KeyToken = call.KeyStarts?[i] ?? keys.CuSeqlens[i], KeyLength = keys.Lengths[i],
                     DocumentKey = queries.DocumentKeys[i],
+                    Pages = _pages == null ? null : _pages + ((long)i * call.Table!.Columns), PageSize = call.PageSize,
                 }
                 : new AttentionSequence { Batch = i, QueryLength = query.Shape[2], KeyLength = key.Shape[2], DocumentKey = (ulong)i };
         AttentionOptions options = call.Options;
@@ -70,6 +79,7 @@ internal readonly unsafe ref struct CpuAttentionCall : IDisposable
     {
         _slopes?.Dispose();
         _allocator.Free((nint)_sequences, _bytes);
+        if (_pages != null) _allocator.Free((nint)_pages, _pageBytes);
     }
 
     private static AttentionMask Broadcast(Tensor mask)

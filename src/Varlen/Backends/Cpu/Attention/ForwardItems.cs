@@ -37,8 +37,12 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         if (unit.Heads == 1) return;
         ref readonly AttentionSequence sequence = ref Problem.Sequences[unit.Sequence];
         int group = Problem.QueryHeads / Problem.KeyHeads, dim = Shape.HeadDim;
-        OperandRows.Prefetch(Key, sequence.Batch, sequence.KeyToken, unit.Head, unit.Heads, sequence.KeyLength, dim);
-        OperandRows.Prefetch(Value, sequence.Batch, sequence.KeyToken, unit.Head, unit.Heads, sequence.KeyLength, dim);
+        for (int key = 0, count; key < sequence.KeyLength; key += count)
+        {
+            count = sequence.Together(key);
+            OperandRows.Prefetch(Key, sequence.Batch, sequence.TokenOf(key), unit.Head, unit.Heads, count, dim);
+            OperandRows.Prefetch(Value, sequence.Batch, sequence.TokenOf(key), unit.Head, unit.Heads, count, dim);
+        }
         OperandRows.Prefetch(Query, sequence.Batch, sequence.QueryToken, unit.Head * group, unit.Heads * group, sequence.QueryLength, dim);
         OperandRows.Prefetch(Output, sequence.Batch, sequence.QueryToken, unit.Head * group, unit.Heads * group, sequence.QueryLength, dim);
     }
@@ -60,7 +64,7 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
         int firstChunk = firstKey / chunk, endChunk = Math.Max(firstChunk + 1, (endKey + chunk - 1) / chunk);
         int blocks = (unit.End - unit.First + Shape.Block - 1) / Shape.Block;
         bool whole = endChunk - firstChunk == 1;
-        Buffers buffers = Reserve(scratch, Math.Min(chunk, AttentionShape.RoundUp(endKey - firstKey)), whole ? 1 : blocks);
+        Buffers buffers = Reserve(scratch, AttentionShape.RoundUp(Math.Min(chunk, endKey - firstKey)), whole ? 1 : blocks);
 
         // Keys that fit serve all heads of the group; longer ones go by once per head, past the states of all blocks.
         int together = whole ? group : 1;
@@ -115,8 +119,15 @@ internal unsafe struct ForwardItems<V, S> : IParallelItems where V : unmanaged w
     private readonly bool LoadKeys(in AttentionSequence sequence, int head, int key0, int keyEnd, in Buffers buffers)
     {
         int keys = Math.Max(keyEnd - key0, 0), padded = AttentionShape.RoundUp(keys);
-        OperandRows.Load<V, S>(Key, sequence.Batch, sequence.KeyToken + key0, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Keys);
-        OperandRows.Load<V, S>(Value, sequence.Batch, sequence.KeyToken + key0, head, keys, padded, Shape.HeadDim, Shape.Stride, buffers.Values);
+        for (int done = 0, count; done < keys; done += count)
+        {
+            count = Math.Min(keys - done, sequence.Together(key0 + done));
+            long token = sequence.TokenOf(key0 + done), at = (long)done * Shape.Stride;
+            OperandRows.Load<V, S>(Key, sequence.Batch, token, head, count, count, Shape.HeadDim, Shape.Stride, buffers.Keys + at);
+            OperandRows.Load<V, S>(Value, sequence.Batch, token, head, count, count, Shape.HeadDim, Shape.Stride, buffers.Values + at);
+        }
+        AttentionScratch.Clear(buffers.Keys + ((long)keys * Shape.Stride), (long)(padded - keys) * Shape.Stride);
+        AttentionScratch.Clear(buffers.Values + ((long)keys * Shape.Stride), (long)(padded - keys) * Shape.Stride);
         long floats = (long)keys * Shape.Stride;
         return OperandRows.AllFinite<V, S>(buffers.Keys, floats) && OperandRows.AllFinite<V, S>(buffers.Values, floats);
     }

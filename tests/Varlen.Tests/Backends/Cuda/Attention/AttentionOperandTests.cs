@@ -132,8 +132,8 @@ public sealed class AttentionOperandTests
         for (int i = 0; i < 4; i++)
             foreach (Tensor cache in new[] { keys, values }) cache.Narrow(0, i, 1).Narrow(1, filled[i], capacity - filled[i]).CopyFrom(Tensor.Full([1, capacity - filled[i], 2, 16], double.NaN, dtype));
         var options = new AttentionOptions { Window = AttentionWindow.Causal };
-        Tensor expected = F.CachedAttention(query.To(dtype: DType.Float64), keys.To(dtype: DType.Float64), values.To(dtype: DType.Float64), layout, filled, options);
-        Tensor actual = F.CachedAttention(query.To(device), keys.To(device), values.To(device), layout, filled, options);
+        Tensor expected = F.VarlenAttention(query.To(dtype: DType.Float64), keys.To(dtype: DType.Float64), values.To(dtype: DType.Float64), layout, KeyPages.Slots(filled), options);
+        Tensor actual = F.VarlenAttention(query.To(device), keys.To(device), values.To(device), layout, KeyPages.Slots(filled), options);
         Numeric.AssertClose(expected, actual, dtype == DType.Float32 ? 3e-5 : 0.02);
     }
 
