@@ -11,11 +11,12 @@ internal static class CudaAttentionBenchmark
 {
     private const int LaunchesPerSample = 10, WarmUpSamples = 2;
 
-    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>.</summary>
+    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>, and whether all kernels but the portable ones are left out.</summary>
     /// <remarks>The peak is what cuBLASLt's matrix product of a large square reaches in the same type, on the same clock.</remarks>
-    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device)
+    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device, bool portable)
     {
         var backend = (CudaBackend)device.Backend;
+        backend.PortableAttentionOnly = portable;
         using TensorScope scope = TensorScope.Begin();
         using GradMode.Region off = GradMode.NoGrad();
         using var timer = new CudaTimer(backend);

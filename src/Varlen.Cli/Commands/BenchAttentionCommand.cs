@@ -17,6 +17,7 @@ internal static class BenchAttentionCommand
         ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
     private static readonly Option<AttentionBenchmarkMode?> Mode = OptionParsers.Choice("--mode", "The forward pass alone, or backward too; train by default.",
         ("eval", AttentionBenchmarkMode.Forward), ("train", AttentionBenchmarkMode.Backward));
+    private static readonly Option<bool?> Kernels = OptionParsers.Choice<bool>("--kernels", "The GPU kernels that the sequences' lengths ask for, or the portable ones alone; auto by default.", ("auto", false), ("portable", true));
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
@@ -26,7 +27,7 @@ internal static class BenchAttentionCommand
     public static Command Create()
     {
         var command = new Command("attention", "Packed attention, as shares of the arithmetic peak.");
-        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, DeviceOption, Deterministic, Threads, Seed, Rounds]) command.Add(option);
+        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, Kernels, DeviceOption, Deterministic, Threads, Seed, Rounds]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -38,19 +39,20 @@ internal static class BenchAttentionCommand
         Device device = parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic));
         LengthsSpec lengths = LengthsSpec.Parse(parse.GetValue(Lengths) ?? "uniform:1..1023x32", parse.GetValue(Seed) ?? 0);
         if (lengths.Batches.Count > 1) throw CommandException.Usage($"{lengths.Name} has {lengths.Batches.Count} batches", "attention is timed on one", "give a file with one length a line");
+        if (device == Device.Cpu && parse.GetValue(Kernels) is not null) throw CommandException.Usage("--kernels chooses among kernels of a GPU", "the device is the CPU", "leave it out, or give --device cuda");
         AttentionWindow window = parse.GetValue(Window) ?? AttentionWindow.Full;
         BenchCommand.WarnOfDebugBuild();
         (int headDim, AttentionBenchmarkMode mode) = (parse.GetValue(HeadDim) ?? 64, parse.GetValue(Mode) ?? AttentionBenchmarkMode.Backward);
         AttentionBenchmarkRow row = device == Device.Cpu
             ? AttentionBenchmark.Run(lengths.Name, lengths.Lengths, heads, keyHeads, headDim, window, parse.GetValue(ElementType) ?? DType.Float32,
                 parse.GetValue(Threads) ?? Device.CpuThreads, parse.GetValue(Rounds) ?? 7, mode, PeakFma.Measure)
-            : CudaAttentionBenchmark.Run(lengths.Name, lengths.Lengths, heads, keyHeads, headDim, window, parse.GetValue(ElementType) ?? DType.BFloat16, parse.GetValue(Rounds) ?? 30, mode, device);
-        if (parse.GetValue(CommonOptions.Json)) WriteJson(row, window, device);
+            : CudaAttentionBenchmark.Run(lengths.Name, lengths.Lengths, heads, keyHeads, headDim, window, parse.GetValue(ElementType) ?? DType.BFloat16, parse.GetValue(Rounds) ?? 30, mode, device, parse.GetValue(Kernels) ?? false);
+        if (parse.GetValue(CommonOptions.Json)) WriteJson(row, window, device, parse.GetValue(Kernels) ?? false);
         else Print(row, device);
         return (int)ExitCode.Done;
     }
 
-    private static void WriteJson(AttentionBenchmarkRow row, AttentionWindow window, Device device)
+    private static void WriteJson(AttentionBenchmarkRow row, AttentionWindow window, Device device, bool portable)
     {
         JsonOutput.Write(new JsonObject
         {
@@ -64,7 +66,7 @@ internal static class BenchAttentionCommand
             ["device"] = device.ToString(),
             ["threads"] = row.Threads,
             ["tokens"] = row.Tokens,
-            ["peer"] = "varlen",
+            ["peer"] = portable ? "varlen, portable kernels" : "varlen",
             ["fwd_ms"] = JsonOutput.Number(row.ForwardMs),
             ["bwd_ms"] = Optional(row.BackwardMs, 1),
             ["fwd_tflops"] = JsonOutput.Number(row.ForwardGflops * 1e-3),

@@ -60,7 +60,7 @@ internal sealed partial class CudaBackend
         if (isOwn) lists.Dispose();
         return $"{string.Join("; ", families)}; {(list.Whole + list.Pairs + list.Singles == 0 ? "none on " : "")}portable kernels ({products}); head dim {query.Shape[-1]} in bucket {shape.Bucket}; "
             + $"{(AttentionProblem.HasFeatures(call) ? "with" : "without")} score features; {loads}; "
-            + $"forward tiles of {shape.Rows * shape.Slabs} queries x {shape.Keys} keys, backward {shape.Rows} x {shape.Keys} and {shape.Rows} keys x {shape.Queries} queries; "
+            + $"forward tiles of {shape.Rows * shape.Slabs} queries x {shape.ForwardKeys} keys, backward {shape.Rows} x {shape.Keys} and {shape.Rows} keys x {shape.Queries} queries; "
             + $"{list.Whole} tiles, {list.Pairs} sequences of up to 32 tokens on 2 warps, {list.Singles} of up to 16 on one";
     }
 }
