@@ -21,7 +21,11 @@ internal enum AttentionBenchmarkMode
 internal sealed record AttentionBenchmarkRow(
     string Workload, int QueryHeads, int KeyHeads, int HeadDim, string Window, DType DType, int Threads, long Tokens,
     double PeakGflops, double ForwardMs, double ForwardGflops, double ForwardRatio, double BestForwardRatio,
-    double? BackwardMs, double? BackwardGflops, double? BackwardRatio, double? BestBackwardRatio);
+    double? BackwardMs, double? BackwardGflops, double? BackwardRatio, double? BestBackwardRatio)
+{
+    /// <summary>Whether a GPU's portable kernels ran alone.</summary>
+    public bool IsPortable { get; init; }
+}
 
 /// <summary>Times the CPU attention kernels on native buffers, without tensors or autograd around them.</summary>
 internal static unsafe class AttentionBenchmark

@@ -97,7 +97,7 @@ internal static class AttentionPage
         ["device"] = device.ToString(),
         ["threads"] = row.Threads,
         ["tokens"] = row.Tokens,
-        ["peer"] = "varlen",
+        ["peer"] = row.IsPortable ? "varlen, portable kernels" : "varlen",
         ["fwd_ms"] = JsonOutput.Number(row.ForwardMs),
         ["bwd_ms"] = Rounded(row.BackwardMs, 1),
         ["fwd_tflops"] = JsonOutput.Number(row.ForwardGflops * 1e-3),

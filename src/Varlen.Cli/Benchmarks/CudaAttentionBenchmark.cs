@@ -9,11 +9,12 @@ namespace Varlen.Cli.Benchmarks;
 /// <summary>Times the attention kernels of a CUDA device, as launched by the op and without autograd around them; by events, several launches in a row.</summary>
 internal static class CudaAttentionBenchmark
 {
-    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>.</summary>
+    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>, and whether all kernels but the portable ones are left out.</summary>
     /// <remarks>The peak is what cuBLASLt's matrix product of a large square reaches in the same type, on the same clock.</remarks>
-    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device)
+    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device, bool portable)
     {
         var backend = (CudaBackend)device.Backend;
+        backend.PortableAttentionOnly = portable;
         using TensorScope scope = TensorScope.Begin();
         using GradMode.Region off = GradMode.NoGrad();
         using var timer = new CudaTimer(backend);
@@ -36,6 +37,6 @@ internal static class CudaAttentionBenchmark
         double? backwardMs = backward is null ? null : Statistics.Median(backward);
         return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, $"{window.Left},{window.Right}", dtype, Device.CpuThreads, tokens, peak,
             forwardMs, Rate(1, forwardMs), Rate(1, forwardMs) / peak, Rate(1, forward.Min()) / peak,
-            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak);
+            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak) { IsPortable = portable };
     }
 }

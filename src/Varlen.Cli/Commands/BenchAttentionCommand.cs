@@ -20,6 +20,7 @@ internal static class BenchAttentionCommand
         ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
     private static readonly Option<AttentionBenchmarkMode?> Mode = OptionParsers.Choice("--mode", "The forward pass alone, or backward too; train by default.",
         ("eval", AttentionBenchmarkMode.Forward), ("train", AttentionBenchmarkMode.Backward));
+    private static readonly Option<bool?> Kernels = OptionParsers.Choice<bool>("--kernels", "The GPU kernels that the sequences' lengths ask for, or the portable ones alone; auto by default.", ("auto", false), ("portable", true));
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
@@ -30,7 +31,7 @@ internal static class BenchAttentionCommand
     public static Command Create()
     {
         var command = new Command("attention", "Packed attention, as shares of the arithmetic peak.");
-        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, DeviceOption, Deterministic, Threads, Seed, Rounds, Report]) command.Add(option);
+        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, Kernels, DeviceOption, Deterministic, Threads, Seed, Rounds, Report]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -40,7 +41,8 @@ internal static class BenchAttentionCommand
         int heads = parse.GetValue(Heads) ?? 16, keyHeads = parse.GetValue(KeyHeads) ?? heads;
         if (heads % keyHeads != 0) throw CommandException.Usage($"{heads} query heads cannot share {keyHeads} key heads", "every key head serves equally many query heads", "make --heads a multiple of --kv-heads");
         Device device = parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic));
-        bool onCpu = device == Device.Cpu;
+        bool onCpu = device == Device.Cpu, portable = parse.GetValue(Kernels) ?? false;
+        if (onCpu && parse.GetValue(Kernels) is not null) throw CommandException.Usage("--kernels chooses among kernels of a GPU", "the device is the CPU", "leave it out, or give --device cuda");
         ulong seed = parse.GetValue(Seed) ?? 0;
         LengthsSpec[] mixes = [.. (parse.GetValue(Lengths) is { Length: > 0 } given ? given : [Mixed, Short, onCpu ? FewLong : ManyLong]).Select(text => LengthsSpec.Parse(text, seed))];
         if (Array.Find(mixes, mix => mix.Batches.Count > 1) is { } several) throw CommandException.Usage($"{several.Name} has {several.Batches.Count} batches", "attention is timed on one", "give a file with one length a line");
@@ -53,7 +55,7 @@ internal static class BenchAttentionCommand
         foreach (LengthsSpec mix in mixes)
             foreach (AttentionWindow each in windows)
                 rows.Add(onCpu ? AttentionBenchmark.Run(mix.Name, mix.Lengths, heads, keyHeads, headDim, each, parse.GetValue(ElementType) ?? DType.Float32, threads, rounds, mode, PeakFma.Measure)
-                    : CudaAttentionBenchmark.Run(mix.Name, mix.Lengths, heads, keyHeads, headDim, each, parse.GetValue(ElementType) ?? DType.BFloat16, rounds, mode, device));
+                    : CudaAttentionBenchmark.Run(mix.Name, mix.Lengths, heads, keyHeads, headDim, each, parse.GetValue(ElementType) ?? DType.BFloat16, rounds, mode, device, portable));
         double copy = CopyGigabytes(device);
         if (!parse.GetValue(CommonOptions.Json)) AttentionPage.Print(rows, device);
         else foreach (JsonObject row in AttentionPage.Objects(rows, device, copy)) JsonOutput.Write(row);

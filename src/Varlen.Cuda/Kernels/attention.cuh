@@ -72,6 +72,8 @@ template <class T, int D> struct Shape {
     static constexpr int kRows = 16 * kWarps;
     // Keys that a step of a query tile multiplies. Twice that many are a ring, which a small sequence's keys also must fit.
     static constexpr int kKeys = kSingle ? (D <= 64 ? 64 : D <= 128 ? 32 : 16) : (D <= 128 ? 64 : 32);
+    // As many in the forward pass, but half as many where scores of 64 keys would fill the registers beside the sums of two slabs.
+    static constexpr int kForwardKeys = !kSingle && D > 96 ? 32 : kKeys;
     // Slabs of a warp in a long forward tile: with two, what is read of keys and values from shared memory serves twice the products.
     // Above 128 features two do not fit the registers.
     static constexpr int kSlabs = !kSingle && D <= 128 ? 2 : 1;

@@ -5,58 +5,12 @@
 #include "kernel.cuh"
 #include "hopper.cuh"
 #include "hopper_tiles.cuh"
+#include "attention_rows.cuh"
 
 constexpr int kDim = HEAD_DIM, kPanels = kDim / 64, kKeys = 128, kQueries = kDim == 64 ? 128 : 64;
 constexpr int kGroups = 2, kStages = 2, kThreads = 128 * (kGroups + 1);
 constexpr int kKeyBytes = kKeys * kDim * 2, kQueryBytes = kQueries * kDim * 2, kScoreBytes = kQueries * kKeys * 2, kPartBytes = 64 * 64 * 4, kRowBytes = kQueries * 4;
 constexpr int kScores = kQueries / 2, kOutputs = kDim / 2;
-
-// Where a gradient goes: rows of kDim elements, 16-byte aligned.
-struct Rows {
-    void* data;       // null: nobody wants it
-    i64 token, head;  // strides in elements
-    i32 dtype, accumulate;
-    // Two adjacent elements.
-    __device__ __forceinline__ void write(i64 at, float x, float y) const {
-        if (dtype == kFloat32) {
-            float* p = (float*)data + at;
-            p[0] = accumulate ? p[0] + x : x;
-            p[1] = accumulate ? p[1] + y : y;
-        } else {
-            ELEMENT* p = (ELEMENT*)data + at;
-            if (accumulate) {
-                const Vec<ELEMENT, 2> before = load<2>(p);
-                x += to_float(before[0]);
-                y += to_float(before[1]);
-            }
-            *(u32*)p = pack(ELEMENT{}, x, y);
-        }
-    }
-    // Eight.
-    __device__ __forceinline__ void write(i64 at, float (&x)[8]) const {
-        if (dtype == kFloat32) {
-            Vec<float, 4>* p = (Vec<float, 4>*)((float*)data + at);
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                Vec<float, 4> y = accumulate ? p[h] : Vec<float, 4>{};
-#pragma unroll
-                for (int i = 0; i < 4; i++) y[i] += x[4 * h + i];
-                p[h] = y;
-            }
-        } else {
-            Vec<ELEMENT, 8>* p = (Vec<ELEMENT, 8>*)((ELEMENT*)data + at);
-            Vec<ELEMENT, 8> y;
-            if (accumulate) {
-                y = *p;
-#pragma unroll
-                for (int i = 0; i < 8; i++) x[i] += to_float(y[i]);
-            }
-#pragma unroll
-            for (int i = 0; i < 8; i++) y[i] = from_float<ELEMENT>(x[i]);
-            *p = y;
-        }
-    }
-};
 
 // --- before: what a row's weights need ---
 

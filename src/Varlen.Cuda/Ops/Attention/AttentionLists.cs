@@ -32,17 +32,24 @@ internal sealed class AttentionLists : ILayoutMirror
     private readonly AttentionCall _call;
     private readonly AttentionShape _shape;
     private readonly ListLimits? _limits;
-    private readonly bool _takesHopper;
+    private readonly AttentionFamilies _allowed;
     private AttentionSpan[] _portable;
     private List? _forward, _queries, _keys;
 
-    private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, bool hopper, ListLimits? limits = null)
+    private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, AttentionFamilies allowed, ListLimits? limits = null)
     {
-        (_backend, _call, _shape, _takesHopper, _limits) = (backend, call, shape, hopper, hopper ? limits?.UpTo(HopperChoice.LongestShort) : limits);
-        _portable = hopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
-        if (limits is { } most ? hopper && most.Longest > HopperChoice.LongestShort : _portable.Length < sequences.Length)
-            Hopper = new HopperLists(backend, call, shape.Bucket, Array.FindAll(sequences, s => !HopperChoice.IsShort(s)), limits);
+        (_backend, _call, _shape, _allowed, _limits) = (backend, call, shape, allowed, limits?.Within(AttentionChoice.Lengths(AttentionFamilies.Portable, allowed)));
+        _portable = Of(sequences, AttentionFamilies.Portable);
+        // Those of a slot must have room for what other batches bring.
+        AttentionSpan[] inOneBlock = Of(sequences, AttentionFamilies.Short), longer = Of(sequences, AttentionFamilies.Hopper);
+        ListLimits? most = limits?.Within(AttentionChoice.Lengths(AttentionFamilies.Short, allowed));
+        if ((most?.SequencesFrom(1) ?? inOneBlock.Length) > 0) Short = new ShortList(backend, inOneBlock, most);
+        most = limits?.Within(AttentionChoice.Lengths(AttentionFamilies.Hopper, allowed));
+        if ((most?.SequencesFrom(1) ?? longer.Length) > 0) Hopper = new HopperLists(backend, call, shape.Bucket, longer, most);
     }
+
+    /// <summary>Sequences that one block holds whole, and the other lists leave out; null when there are none.</summary>
+    public ShortList? Short { get; }
 
     /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
     public HopperLists? Hopper { get; }
@@ -61,32 +68,33 @@ internal sealed class AttentionLists : ILayoutMirror
     /// <param name="shape">Tile sizes of the portable kernels.</param>
     /// <param name="query">The call's queries.</param>
     /// <param name="key">The call's keys.</param>
-    /// <param name="hopper">Whether longer sequences go to the kernels of compute capability 9.0.</param>
+    /// <param name="allowed">Families that can take the call.</param>
     /// <returns>The lists, and whether the caller has to dispose them.</returns>
-    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, bool hopper)
+    public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, AttentionFamilies allowed)
     {
         if (call is { Query: { } queries, Key: { } keys, KeyStarts: null })
         {
             if (queries.Slot is { } slot && ReferenceEquals(slot, keys.Slot))
             {
-                var place = new Identity(backend, slot, call.Options.Window, call.Options.Alignment, shape, hopper);
-                return (slot.Attached(place, () => new AttentionLists(backend, call, shape, Spans(call, query, key), hopper, ListLimits.Of(slot))), false);
+                var place = new Identity(backend, slot, call.Options.Window, call.Options.Alignment, shape, allowed);
+                return (slot.Attached(place, () => new AttentionLists(backend, call, shape, Spans(call, query, key), allowed, ListLimits.Of(slot))), false);
             }
-            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, hopper);
-            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), hopper)) is { } kept) return (kept, false);
+            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, allowed);
+            if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), allowed)) is { } kept) return (kept, false);
         }
-        return (new AttentionLists(backend, call, shape, Spans(call, query, key), hopper), true);
+        return (new AttentionLists(backend, call, shape, Spans(call, query, key), allowed), true);
     }
 
     /// <inheritdoc/>
     public void Refill(SequenceLayout queries, SequenceLayout keys)
     {
         AttentionSpan[] sequences = Spans(queries, keys, null);
-        _portable = _takesHopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
+        _portable = Of(sequences, AttentionFamilies.Portable);
         _forward?.Fill();
         _queries?.Fill();
         _keys?.Fill();
-        Hopper?.Refill(Array.FindAll(sequences, s => !HopperChoice.IsShort(s)));
+        Short?.Refill(Of(sequences, AttentionFamilies.Short));
+        Hopper?.Refill(Of(sequences, AttentionFamilies.Hopper));
     }
 
     public void Dispose()
@@ -94,8 +102,11 @@ internal sealed class AttentionLists : ILayoutMirror
         _forward?.Dispose();
         _queries?.Dispose();
         _keys?.Dispose();
+        Short?.Dispose();
         Hopper?.Dispose();
     }
+
+    private AttentionSpan[] Of(AttentionSpan[] sequences, AttentionFamilies family) => Array.FindAll(sequences, s => s.Queries + s.Keys > 0 && AttentionChoice.Of(s, _allowed) == family);
 
     private static AttentionSpan[] Spans(AttentionCall call, Tensor query, Tensor key)
     {
@@ -144,11 +155,11 @@ internal sealed class AttentionLists : ILayoutMirror
     }
 
     // Layouts compare by all their lengths; here the same object is meant, or the same slot.
-    private sealed record Identity(CudaBackend Backend, object Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, bool Hopper)
+    private sealed record Identity(CudaBackend Backend, object Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, AttentionFamilies Allowed)
     {
         public bool Equals(Identity? other) => other is not null && ReferenceEquals(Backend, other.Backend) && ReferenceEquals(Keys, other.Keys)
-            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Hopper == other.Hopper;
+            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Allowed == other.Allowed;
 
-        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Hopper);
+        public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Allowed);
     }
 }

@@ -60,7 +60,8 @@ internal sealed class AttentionTiles
         bool pairs = shape.Warps > 2;
         return new AttentionList
         {
-            Whole = limits.Tiles(rows, fromLength: (pairs ? LongestPair : LongestSingle) + 1), Pairs = pairs ? limits.SequencesFrom(LongestSingle + 1) : 0, Singles = limits.SequencesFrom(1),
+            Whole = limits.Tiles(rows, fromLength: (pairs ? LongestPair : LongestSingle) + 1),
+            Pairs = pairs && limits.Shortest <= LongestPair ? limits.SequencesFrom(LongestSingle + 1) : 0, Singles = limits.Shortest <= LongestSingle ? limits.SequencesFrom(1) : 0,
         };
     }
 

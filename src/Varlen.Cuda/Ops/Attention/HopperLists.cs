@@ -3,27 +3,6 @@ using Varlen.Ops;
 
 namespace Varlen.Backends.Cuda.Attention;
 
-/// <summary>
-/// Which kernels of compute capability 9.0 a sequence runs on: a function of its own lengths and the head dim alone, so that its bits do not depend
-/// on the batch. The lengths between are measured; docs/kernels.md has the table.
-/// </summary>
-internal static class HopperChoice
-{
-    /// <summary>Sequences up to this length are left to the portable kernels, whose warps take 16 rows each.</summary>
-    public const int LongestShort = 32;
-
-    /// <summary>Queries from which three warpgroups share keys and values, at head dim 64.</summary>
-    public const int FewestTall = 2048;
-
-    public static bool IsShort(AttentionSpan span) => Math.Max(span.Queries, span.Keys) <= LongestShort;
-
-    /// <summary>Warpgroups of a forward tile, each with 64 queries.</summary>
-    public static int Groups(int headDim, int queries) => headDim == 128 ? 2 : queries < FewestTall ? 1 : 3;
-
-    /// <summary>Queries of a step of the backward pass.</summary>
-    public static int BackwardQueries(int headDim) => headDim == 64 ? 128 : 64;
-}
-
 /// <summary>Tiles of the sequences of one pair of layouts that the kernels of compute capability 9.0 take, made and sent when first asked for.</summary>
 /// <param name="backend">The device.</param>
 /// <param name="call">A call that they are for.</param>
@@ -55,7 +34,7 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
         }
     }
 
-    private int QueryRows => HopperChoice.BackwardQueries(headDim);
+    private int QueryRows => AttentionChoice.BackwardQueries(headDim);
 
     /// <summary>Puts other sequences into the lists of a slot.</summary>
     public void Refill(AttentionSpan[] sequences)
@@ -77,13 +56,13 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
     private (int, DeviceList<HopperTile>)[] MakeForward()
     {
         // Numbers of warpgroups grow with the length.
-        IEnumerable<int> numbers = limits is { } most ? new[] { HopperChoice.LongestShort + 1, most.Longest }.Select(length => HopperChoice.Groups(headDim, length)) : _sequences.Select(s => HopperChoice.Groups(headDim, s.Queries));
+        IEnumerable<int> numbers = limits is { } most ? new[] { most.Shortest, most.Longest }.Select(length => AttentionChoice.Groups(headDim, length)) : _sequences.Select(s => AttentionChoice.Groups(headDim, s.Queries));
         return
         [
             .. numbers.Distinct().OrderDescending().Select(groups =>
             {
                 HopperTile[] tiles = ForwardTiles(groups);
-                var list = new DeviceList<HopperTile>(backend, limits?.Tiles(64 * groups, groups == 3 ? HopperChoice.FewestTall : HopperChoice.LongestShort + 1) ?? tiles.Length);
+                var list = new DeviceList<HopperTile>(backend, limits?.Tiles(64 * groups, groups == 3 ? AttentionChoice.FewestTall : 1) ?? tiles.Length);
                 HopperTiles.Send(tiles, list);
                 return (groups, list);
             }),
@@ -91,14 +70,13 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
     }
 
     private HopperTile[] ForwardTiles(int groups)
-        => HopperTiles.Cut(_sequences.Where(s => HopperChoice.Groups(headDim, s.Queries) == groups).Select(s => (s, 0)), 64 * groups, Keys, ofKeys: false, call.Options.Window, call.Options.Alignment);
+        => HopperTiles.Cut(_sequences.Where(s => AttentionChoice.Groups(headDim, s.Queries) == groups).Select(s => (s, 0)), 64 * groups, Keys, ofKeys: false, call.Options.Window, call.Options.Alignment);
 
     private (DeviceList<HopperTile>, DeviceList<HopperSequence>, DeviceList<int>) MakeBackward()
     {
         (HopperTile[] Tiles, HopperSequence[] Places, int[] Blocks) made = BackwardTiles();
-        const int shortest = HopperChoice.LongestShort + 1;
-        var lists = (new DeviceList<HopperTile>(backend, limits?.Tiles(Keys, shortest) ?? made.Tiles.Length), new DeviceList<HopperSequence>(backend, limits?.SequencesFrom(shortest) ?? made.Places.Length),
-            new DeviceList<int>(backend, limits?.Tiles(QueryRows, shortest) ?? made.Blocks.Length));
+        var lists = (new DeviceList<HopperTile>(backend, limits?.Tiles(Keys) ?? made.Tiles.Length), new DeviceList<HopperSequence>(backend, limits?.SequencesFrom(1) ?? made.Places.Length),
+            new DeviceList<int>(backend, limits?.Tiles(QueryRows) ?? made.Blocks.Length));
         FillBackward(lists.Item1, lists.Item2, lists.Item3, made);
         return lists;
     }

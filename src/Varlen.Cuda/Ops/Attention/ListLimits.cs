@@ -7,18 +7,23 @@ namespace Varlen.Backends.Cuda.Attention;
 /// <param name="Sequences">Most sequences of a batch.</param>
 /// <param name="Longest">Most tokens of a sequence.</param>
 /// <param name="IsSelf">Whether a sequence has as many keys as queries.</param>
-internal readonly record struct ListLimits(int Tokens, int Sequences, int Longest, bool IsSelf = true)
+/// <param name="Shortest">Fewest tokens of a sequence that counts.</param>
+internal readonly record struct ListLimits(int Tokens, int Sequences, int Longest, bool IsSelf = true, int Shortest = 1)
 {
     public static ListLimits Of(LayoutSlot slot) => new(slot.Limits.Tokens, slot.Limits.Sequences, slot.Longest, slot.IsSelf);
 
-    /// <summary>The same batches without the sequences above a length.</summary>
-    public ListLimits UpTo(int length) => this with { Longest = Math.Min(Longest, length) };
+    /// <summary>The same batches' sequences of a range of lengths.</summary>
+    public ListLimits Within((int Shortest, int Longest) lengths) => this with { Shortest = Math.Max(Shortest, lengths.Shortest), Longest = Math.Min(Longest, lengths.Longest) };
 
     /// <summary>Most sequences of which the longer side has at least a length.</summary>
-    public int SequencesFrom(int length) => Longest < length ? 0 : (int)Math.Min(Sequences, (IsSelf ? 1L : 2L) * Tokens / length);
+    public int SequencesFrom(int length)
+    {
+        length = Math.Max(length, Shortest);
+        return Longest < length ? 0 : (int)Math.Min(Sequences, (IsSelf ? 1L : 2L) * Tokens / length);
+    }
 
     /// <summary>Most tiles of a number of rows into which sequences of at least a length are cut.</summary>
-    public int Tiles(int rows, int fromLength)
+    public int Tiles(int rows, int fromLength = 1)
     {
         int sequences = SequencesFrom(fromLength);
         return sequences == 0 ? 0 : (int)((Tokens + ((long)sequences * (rows - 1))) / rows);
