@@ -11,6 +11,8 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
 
     private static readonly KernelOption[] AttentionDomains = [KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets), KernelOption.Flag("FEATURES")];
     private static readonly KernelFamily AttentionForwardKernel = new("attention_forward.cu", "attention_forward", AttentionDomains),
+        // Rarely more than the first tokens of a sequence that goes on, so score options are not left out of it.
+        AttentionPagedKernel = new("attention_forward.cu", "attention_forward", KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets), KernelOption.Values("FEATURES", 1), KernelOption.Values("PAGED", 1)),
         AttentionQueriesKernel = new("attention_backward.cu", "attention_backward_queries", AttentionDomains),
         AttentionKeysKernel = new("attention_backward.cu", "attention_backward_keys", AttentionDomains);
 
@@ -23,9 +25,12 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         {
             Problem = AttentionProblem.Of(call, query, key, mask), List = lists.Forward,
             Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(key), Value = AttentionOperand.Of(value), Output = AttentionOperand.Of(output), Lse = AttentionStatistic.Of(lse),
+            Pages = lists.Pages, PageSize = call.PageSize, Columns = call.Table?.Columns ?? 0,
         };
         long blocks = arguments.List.Blocks(query.Shape[1], shape.Warps);
-        if (blocks > 0) Launch(AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)), blocks, shape.Threads, in arguments, shape.ForwardBytes);
+        KernelKey kernel = call.Table is null ? AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)) : AttentionPagedKernel.With(query.DType, shape.Bucket, 1, 1);
+        if (blocks > 0) Launch(kernel, blocks, shape.Threads, in arguments, shape.ForwardBytes);
+        if (lists.Decode is { } parts) DecodeForward(lists, parts, call, query, key, value, output, lse, shape.Bucket);
         if (lists.Hopper is { } hopper) HopperForward(hopper, call, query, key, value, output, lse);
         if (isOwn) lists.Dispose();
     }
@@ -77,8 +82,11 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         string longer = lists.Hopper is { } hopper
             ? $"sequences above {HopperChoice.LongestShort} tokens on the kernels of compute capability 9.0 with {string.Join(" and ", hopper.Forward.Select(list => $"{list.Groups} warpgroups a tile ({list.Count} tiles)"))}; the others on "
             : whyNot is null ? "" : $"no kernels of compute capability 9.0 for {whyNot}; ";
+        string few = lists.Decode is { } parts
+            ? $"{parts.Sequences} sequences of up to {DecodeParts.MostQueries} queries over a cache on the decoding kernel, {parts.Count} parts of their keys{(call.Table is null ? "" : $" on pages of {call.PageSize}")}; "
+            : "";
         if (isOwn) lists.Dispose();
-        return $"{longer}portable kernels ({products}); head dim {query.Shape[-1]} in bucket {shape.Bucket}; {(AttentionProblem.HasFeatures(call) ? "with" : "without")} score features; {loads}; "
+        return $"{few}{longer}portable kernels ({products}); head dim {query.Shape[-1]} in bucket {shape.Bucket}; {(AttentionProblem.HasFeatures(call) ? "with" : "without")} score features; {loads}; "
             + $"forward tiles of {shape.Rows * shape.Slabs} queries x {shape.Keys} keys, backward {shape.Rows} x {shape.Keys} and {shape.Rows} keys x {shape.Queries} queries; "
             + $"{list.Whole} tiles, {list.Pairs} sequences of up to 32 tokens on 2 warps, {list.Singles} of up to 16 on one";
     }

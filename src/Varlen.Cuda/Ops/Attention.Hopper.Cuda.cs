@@ -27,6 +27,7 @@ internal sealed unsafe partial class CudaBackend
             : query.DType == DType.Float32 ? "single precision"
             : query.Shape[-1] is not (64 or 128) ? $"head dim {query.Shape[-1]}"
             : call.IsDense ? "dense operands"
+            : call.Table is not null ? "keys on pages"
             : AttentionProblem.HasFeatures(call) ? "score features"
             : !(AttentionOperand.IsAligned(query) && AttentionOperand.IsAligned(key) && AttentionOperand.IsAligned(value)) ? "rows that are not 16-byte aligned"
             : null;

@@ -26,22 +26,33 @@ internal struct AttentionList
 /// </summary>
 internal sealed class AttentionLists : IDisposable
 {
-    private readonly CudaBackend _backend;
     private readonly AttentionCall _call;
     private readonly AttentionShape _shape;
     private readonly AttentionSpan[] _portable;
-    private readonly List<Tensor> _memory = [];
+    private readonly SentMemory _memory;
     private AttentionList? _forward, _queries, _keys;
+    private nint? _pages;
 
     private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, bool hopper)
     {
-        (_backend, _call, _shape) = (backend, call, shape);
+        (_call, _shape, _memory) = (call, shape, new SentMemory(backend));
+        if (call.IsCached && Array.FindAll(sequences, DecodeParts.Takes) is { Length: > 0 } few)
+        {
+            Decode = new DecodeParts(backend, call, few);
+            sequences = Array.FindAll(sequences, s => !DecodeParts.Takes(s));
+        }
         _portable = hopper ? Array.FindAll(sequences, HopperChoice.IsShort) : sequences;
         if (_portable.Length < sequences.Length) Hopper = new HopperLists(backend, call, shape.Bucket, Array.FindAll(sequences, s => !HopperChoice.IsShort(s)));
     }
 
     /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
     public HopperLists? Hopper { get; }
+
+    /// <summary>Sequences with few queries over a cache, which the other lists leave out; null when there are none.</summary>
+    public DecodeParts? Decode { get; }
+
+    /// <summary>The page table, or 0 when keys lie in one piece.</summary>
+    public nint Pages => _call.Table is null ? 0 : _pages ??= _memory.Send(_call.Table.Table);
 
     /// <summary>Queries, in tiles of the forward pass.</summary>
     public AttentionList Forward => _forward ??= Send(_shape.Rows * _shape.Slabs, ofKeys: false);
@@ -61,9 +72,9 @@ internal sealed class AttentionLists : IDisposable
     /// <returns>The lists, and whether the caller has to dispose them.</returns>
     public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, bool hopper)
     {
-        if (call is { Query: { } queries, Key: { } keys, KeyStarts: null })
+        if (call is { Query: { } queries, Key: { } keys } && (call.KeyStarts is null || call.Pages is not null))
         {
-            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, hopper);
+            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, hopper, call.PageSize);
             if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), hopper)) is { } kept) return (kept, false);
         }
         return (new AttentionLists(backend, call, shape, Spans(call, query, key), hopper), true);
@@ -71,23 +82,15 @@ internal sealed class AttentionLists : IDisposable
 
     public void Dispose()
     {
-        // Stream-ordered: kernels that were launched before read them to the end.
-        foreach (Tensor tensor in _memory) tensor.Dispose();
+        _memory.Dispose();
         Hopper?.Dispose();
+        Decode?.Dispose();
     }
 
     private AttentionList Send(int rows, bool ofKeys)
     {
         AttentionTiles tiles = AttentionTiles.Cut(_portable, _shape, rows, ofKeys, _call.Options.Window, _call.Options.Alignment);
-        AttentionTile[] array = tiles.ToArray();
-        var list = new AttentionList { Whole = tiles.Whole, Pairs = tiles.Pairs, Singles = tiles.Singles };
-        if (array.Length == 0) return list;
-        ReadOnlySpan<long> words = MemoryMarshal.Cast<AttentionTile, long>(array);
-        Tensor memory = Tensor.AllocateUntracked([words.Length], DType.Int64, _backend.Device);
-        _memory.Add(memory);
-        _backend.CopyFromHost(MemoryMarshal.AsBytes(words), memory.Pointer);
-        list.Tiles = memory.Pointer;
-        return list;
+        return new AttentionList { Tiles = _memory.Send<AttentionTile>(tiles.ToArray()), Whole = tiles.Whole, Pairs = tiles.Pairs, Singles = tiles.Singles };
     }
 
     private static AttentionSpan[] Spans(AttentionCall call, Tensor query, Tensor key)
@@ -95,16 +98,16 @@ internal sealed class AttentionLists : IDisposable
         var spans = new AttentionSpan[call.Query?.Count ?? query.Shape[0]];
         for (int i = 0; i < spans.Length; i++)
             spans[i] = call is { Query: { } queries, Key: { } keys }
-                ? new AttentionSpan(0, queries.Offsets[i], call.KeyStarts?[i] ?? keys.Offsets[i], queries.Lengths[i], keys.Lengths[i], queries.DocumentKeys[i])
+                ? new AttentionSpan(0, queries.Offsets[i], call.Table is not null ? 0 : call.KeyStarts?[i] ?? keys.Offsets[i], queries.Lengths[i], keys.Lengths[i], queries.DocumentKeys[i], i)
                 : new AttentionSpan(i, 0, 0, query.Shape[2], key.Shape[2], (ulong)i);
         return spans;
     }
 
     // Layouts compare by all their lengths; here the same object is meant.
-    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, bool Hopper)
+    private sealed record Identity(CudaBackend Backend, SequenceLayout Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, bool Hopper, int PageSize)
     {
         public bool Equals(Identity? other) => other is not null && ReferenceEquals(Backend, other.Backend) && ReferenceEquals(Keys, other.Keys)
-            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Hopper == other.Hopper;
+            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Hopper == other.Hopper && PageSize == other.PageSize;
 
         public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Hopper);
     }

@@ -30,7 +30,7 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
 {
     public const int Keys = 128;
 
-    private readonly List<Tensor> _memory = [];
+    private readonly SentMemory _memory = new(backend);
     private (int Groups, nint Tiles, int Count)[]? _forward;
     private (nint Tiles, int Count, nint Sequences, nint BlockSequence, int Blocks)? _backward;
 
@@ -44,17 +44,14 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
         .. sequences.GroupBy(s => HopperChoice.Groups(headDim, s.Queries)).OrderByDescending(group => group.Key).Select(group =>
         {
             HopperTile[] tiles = HopperTiles.Cut(group.Select(s => (s, 0)), 64 * group.Key, Keys, ofKeys: false, call.Options.Window, call.Options.Alignment);
-            return (group.Key, Send<HopperTile>(tiles), tiles.Length);
+            return (group.Key, _memory.Send<HopperTile>(tiles), tiles.Length);
         }),
     ];
 
     /// <summary>Key tiles, sequences and blocks of padded rows of the backward pass.</summary>
     public (nint Tiles, int Count, nint Sequences, nint BlockSequence, int Blocks) Backward => _backward ??= MakeBackward();
 
-    public void Dispose()
-    {
-        foreach (Tensor tensor in _memory) tensor.Dispose();
-    }
+    public void Dispose() => _memory.Dispose();
 
     private (nint, int, nint, nint, int) MakeBackward()
     {
@@ -70,16 +67,6 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
             padded = checked(padded + (s.Queries + rows - 1) / rows * rows);
         }
         HopperTile[] tiles = HopperTiles.Cut(starts, Keys, rows, ofKeys: true, call.Options.Window, call.Options.Alignment);
-        return (Send<HopperTile>(tiles), tiles.Length, Send(CollectionsMarshal.AsSpan(places)), Send(CollectionsMarshal.AsSpan(blocks)), blocks.Count);
-    }
-
-    private nint Send<T>(ReadOnlySpan<T> values) where T : unmanaged
-    {
-        if (values.IsEmpty) return 0;
-        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(values);
-        Tensor memory = Tensor.AllocateUntracked([(bytes.Length + sizeof(int) - 1) / sizeof(int)], DType.Int32, backend.Device);
-        _memory.Add(memory);
-        backend.CopyFromHost(bytes, memory.Pointer);
-        return memory.Pointer;
+        return (_memory.Send<HopperTile>(tiles), tiles.Length, _memory.Send<HopperSequence>(CollectionsMarshal.AsSpan(places)), _memory.Send<int>(CollectionsMarshal.AsSpan(blocks)), blocks.Count);
     }
 }
