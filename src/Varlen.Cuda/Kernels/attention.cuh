@@ -32,7 +32,7 @@ struct Tile {
     i32 batch;
     i32 first, rows;  // of the sequence's queries or keys
     i32 queries, keys;  // lengths of the sequence
-    i32 unused;
+    i32 sequence;       // row of a page table
 };
 
 // Tiles, then sequences of two warps, then of one; see above. Each of the three may end with tiles of no rows: a list of a fixed size, whose

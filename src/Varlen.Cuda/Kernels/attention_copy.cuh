@@ -37,6 +37,31 @@ __device__ __forceinline__ void copy_rows(const Shared& s, int tile, const T* so
     }
 }
 
+// As copy_rows for keys that lie on pages, each row where the table says; from row "first" of the sequence.
+template <class T, int D, int Passes>
+__device__ __forceinline__ void copy_paged_rows(const Shared& s, int tile, const T* source, i64 stride, bool vector, const i32* table, int page_size, int first, int valid, int dim, int thread, int threads) {
+    constexpr int kChunks = Shape<T, D>::kChunks, kWidth = kVector<T>, kWide = kGroup<kChunks>;
+    const int column = thread % kWide, row0 = thread / kWide, rows = threads / kWide;
+#pragma unroll 1
+    for (int pass = 0; pass < Passes; pass++) {
+        const int row = row0 + pass * rows, key = first + row;
+        const T* from = row < valid ? source + ((i64)table[key / page_size] * page_size + key % page_size) * stride : source;
+#pragma unroll
+        for (int chunk = 0; chunk < kChunks; chunk += kWide) {
+            const int feature = (chunk + column) * kWidth, to = tile + place<kChunks>(row, chunk, column);
+            const bool inside = row < valid && feature < dim;
+            if (vector) {
+                copy_async_16(s.address + to, inside ? from + feature : source, inside ? 16 : 0);
+            } else {
+                Vec<T, kWidth> x;
+#pragma unroll
+                for (int e = 0; e < kWidth; e++) x[e] = inside && feature + e < dim ? from[feature + e] : from_float<T>(0.f);
+                store((T*)(s.data + to), x);
+            }
+        }
+    }
+}
+
 // Rows of a tile: all warps' of a whole tile, or a small sequence's.
 template <class T, int D, int Rows, bool Whole>
 __device__ __forceinline__ void copy_tile(const Shared& s, int tile, const Place& at, const T* source, i64 stride, bool vector, int valid, int dim) {
@@ -107,5 +132,20 @@ template <class T, int D, int Rows, bool Whole> struct Ring {
         const i64 row = (i64)index * Rows;
         copy_tile<T, D, Rows, Whole>(s, to, at, first + row * first_stride, first_stride, first_vector, length - (int)row, dim);
         copy_tile<T, D, Rows, Whole>(s, to + 2 * kTile, at, second + row * second_stride, second_stride, second_vector, second_length - (int)row, dim);
+    }
+};
+
+// The same ring over pages: "first" and "second" are the cache's first rows.
+template <class T, int D, int Rows, bool Whole> struct PagedRing : Ring<T, D, Rows, Whole> {
+    using Base = Ring<T, D, Rows, Whole>;
+    const i32* table;  // the sequence's row
+    int page_size;
+    __device__ __forceinline__ PagedRing(const Base& ring, const i32* table, int page_size) : Base(ring), table(table), page_size(page_size) {}
+    __device__ __forceinline__ void fetch(const Shared& s, const Place& at, int number, int index, int length, int second_length, int dim) const {
+        using S = Shape<T, D>;
+        constexpr int kPasses = Whole ? Rows * kGroup<S::kChunks> / S::kThreads : kGroup<S::kChunks> / 2;
+        const int to = Base::slot(number), row = index * Rows, thread = Whole ? (int)threadIdx.x : at.thread(), threads = Whole ? S::kThreads : at.threads();
+        copy_paged_rows<T, D, kPasses>(s, to, Base::first, Base::first_stride, Base::first_vector, table, page_size, row, length - row, dim, thread, threads);
+        copy_paged_rows<T, D, kPasses>(s, to + 2 * Base::kTile, Base::second, Base::second_stride, Base::second_vector, table, page_size, row, second_length - row, dim, thread, threads);
     }
 };

@@ -1,13 +1,19 @@
 // Attention's forward pass: softmax(scores) V, key block by key block with a running maximum and sum (Dao et al., "FlashAttention-2").
-// Options: ELEMENT, HEAD_DIM (a bucket; features beyond the real head dim are 0), FEATURES.
+// Options: ELEMENT, HEAD_DIM (a bucket; features beyond the real head dim are 0), FEATURES, PAGED (keys lie on pages of a cache).
 #include "attention_copy.cuh"
 #include "attention_scores.cuh"
+
+#ifndef PAGED
+#define PAGED 0
+#endif
 
 struct AttentionForwardArguments {
     Problem problem;
     TileList list;  // of queries
     Operand query, key, value, output;
     Statistic lse;
+    const i32* pages;  // [sequences, columns], with PAGED
+    i32 page_size, columns;
 };
 
 // What a warp carries through the key blocks: for each slab of 16 rows its sums so far.
@@ -118,7 +124,11 @@ template <class T, int D, int Slabs, bool Whole> __device__ __forceinline__ void
     const T* key = row_of<T>(a.key, tile, tile.key_start, key_head);
     const T* value = row_of<T>(a.value, tile, tile.key_start, key_head);
     // A small sequence's keys lie in the ring as its queries do in their tile.
+#if PAGED
+    const PagedRing<T, D, kKeys, Whole> ring({key, value, a.key.token, a.value.token, a.key.vector != 0, a.value.vector != 0, kKeyTiles + queries_at}, a.pages + (i64)tile.sequence * a.columns, a.page_size);
+#else
     const Ring<T, D, kKeys, Whole> ring{key, value, a.key.token, a.value.token, a.key.vector != 0, a.value.vector != 0, kKeyTiles + queries_at};
+#endif
 
     const Scores scores = scores_of(p, tile, at.head);
     LeftRows<T, D, Slabs> queries;

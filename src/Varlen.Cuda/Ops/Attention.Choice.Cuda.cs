@@ -30,6 +30,7 @@ internal sealed partial class CudaBackend
             : query.DType == DType.Float32 ? "single precision"
             : query.Shape[-1] > 128 ? $"head dim {query.Shape[-1]}"
             : call.IsDense ? "dense operands"
+            : call.Table is not null ? "keys on pages"
             : AttentionProblem.HasFeatures(call) ? "score features"
             : !(AttentionOperand.IsAligned(query) && AttentionOperand.IsAligned(key) && AttentionOperand.IsAligned(value)) ? "rows that are not 16-byte aligned"
             : null;
@@ -45,6 +46,8 @@ internal sealed partial class CudaBackend
         (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, FamiliesFor(call, query, key, value));
         AttentionList list = lists.Forward;
         List<string> families = [];
+        if (lists.Decode is { } parts)
+            families.Add($"{parts.Sequences} sequences of up to {DecodeParts.MostQueries} queries over a cache on the decoding kernel, {parts.Count} parts of their keys{(call.Table is null ? "" : $" on pages of {call.PageSize}")}");
         if (WhyNotShort(call, query, key, value) is { } whyNot) families.Add($"no kernels but the portable ones for {whyNot}");
         else
         {

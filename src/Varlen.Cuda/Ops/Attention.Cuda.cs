@@ -11,6 +11,8 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
 
     private static readonly KernelOption[] AttentionDomains = [KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets), KernelOption.Flag("FEATURES")];
     private static readonly KernelFamily AttentionForwardKernel = new("attention_forward.cu", "attention_forward", AttentionDomains),
+        // Rarely more than the first tokens of a sequence that goes on, so score options are not left out of it.
+        AttentionPagedKernel = new("attention_forward.cu", "attention_forward", KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets), KernelOption.Values("FEATURES", 1), KernelOption.Values("PAGED", 1)),
         AttentionQueriesKernel = new("attention_backward.cu", "attention_backward_queries", AttentionDomains),
         AttentionKeysKernel = new("attention_backward.cu", "attention_backward_keys", AttentionDomains);
 
@@ -23,10 +25,13 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         {
             Problem = AttentionProblem.Of(call, query, key, mask), List = lists.Forward,
             Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(key), Value = AttentionOperand.Of(value), Output = AttentionOperand.Of(output), Lse = AttentionStatistic.Of(lse),
+            Pages = lists.Pages, PageSize = call.PageSize, Columns = call.Table?.Columns ?? 0,
         };
         long blocks = arguments.List.Blocks(query.Shape[1], shape.Warps);
-        if (blocks > 0) Launch(AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)), blocks, shape.Threads, in arguments, shape.ForwardBytes);
+        KernelKey kernel = call.Table is null ? AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)) : AttentionPagedKernel.With(query.DType, shape.Bucket, 1, 1);
+        if (blocks > 0) Launch(kernel, blocks, shape.Threads, in arguments, shape.ForwardBytes);
         if (lists.Short is { } inOneBlock) ShortForward(inOneBlock, call, shape, query, key, value, output, lse);
+        if (lists.Decode is { } parts) DecodeForward(lists, parts, call, query, key, value, output, lse, shape.Bucket);
         if (lists.Hopper is { } hopper) HopperForward(hopper, call, query, key, value, output, lse);
         if (isOwn) lists.Dispose();
     }

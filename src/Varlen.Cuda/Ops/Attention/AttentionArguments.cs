@@ -131,6 +131,8 @@ internal struct AttentionForwardArguments
     public AttentionList List;
     public AttentionOperand Query, Key, Value, Output;
     public AttentionStatistic Lse;
+    public nint Pages;
+    public int PageSize, Columns;
 }
 
 [StructLayout(LayoutKind.Sequential)]

@@ -35,10 +35,17 @@ internal sealed class AttentionLists : ILayoutMirror
     private readonly AttentionFamilies _allowed;
     private AttentionSpan[] _portable;
     private List? _forward, _queries, _keys;
+    private SentMemory? _pageMemory;
+    private nint _pages;
 
     private AttentionLists(CudaBackend backend, AttentionCall call, AttentionShape shape, AttentionSpan[] sequences, AttentionFamilies allowed, ListLimits? limits = null)
     {
         (_backend, _call, _shape, _allowed, _limits) = (backend, call, shape, allowed, limits?.Within(AttentionChoice.Lengths(AttentionFamilies.Portable, allowed)));
+        if (call.IsCached && Array.FindAll(sequences, DecodeParts.Takes) is { Length: > 0 } few)
+        {
+            Decode = new DecodeParts(backend, call, few);
+            sequences = Array.FindAll(sequences, s => !DecodeParts.Takes(s));
+        }
         _portable = Of(sequences, AttentionFamilies.Portable);
         // Those of a slot must have room for what other batches bring.
         AttentionSpan[] inOneBlock = Of(sequences, AttentionFamilies.Short), longer = Of(sequences, AttentionFamilies.Hopper);
@@ -53,6 +60,20 @@ internal sealed class AttentionLists : ILayoutMirror
 
     /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
     public HopperLists? Hopper { get; }
+
+    /// <summary>Sequences with few queries over a cache, which the other lists leave out; null when there are none.</summary>
+    public DecodeParts? Decode { get; }
+
+    /// <summary>The page table, sent when first asked for; 0 when keys lie in one piece.</summary>
+    public nint Pages
+    {
+        get
+        {
+            if (_call.Table is null || _pageMemory is not null) return _pages;
+            _pageMemory = new SentMemory(_backend);
+            return _pages = _pageMemory.Send(_call.Table.Table);
+        }
+    }
 
     /// <summary>Queries, in tiles of the forward pass.</summary>
     public AttentionList Forward => (_forward ??= new List(this, _shape.Rows * _shape.Slabs, ofKeys: false)).Argument;
@@ -72,14 +93,14 @@ internal sealed class AttentionLists : ILayoutMirror
     /// <returns>The lists, and whether the caller has to dispose them.</returns>
     public static (AttentionLists Lists, bool IsOwn) Of(CudaBackend backend, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, AttentionFamilies allowed)
     {
-        if (call is { Query: { } queries, Key: { } keys, KeyStarts: null })
+        if (call is { Query: { } queries, Key: { } keys } && (call.KeyStarts is null || call.Pages is not null))
         {
             if (queries.Slot is { } slot && ReferenceEquals(slot, keys.Slot))
             {
                 var place = new Identity(backend, slot, call.Options.Window, call.Options.Alignment, shape, allowed);
                 return (slot.Attached(place, () => new AttentionLists(backend, call, shape, Spans(call, query, key), allowed, ListLimits.Of(slot))), false);
             }
-            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, allowed);
+            var identity = new Identity(backend, keys, call.Options.Window, call.Options.Alignment, shape, allowed, call.PageSize);
             if (queries.Attached(identity, () => new AttentionLists(backend, call, shape, Spans(call, query, key), allowed)) is { } kept) return (kept, false);
         }
         return (new AttentionLists(backend, call, shape, Spans(call, query, key), allowed), true);
@@ -103,21 +124,24 @@ internal sealed class AttentionLists : ILayoutMirror
         _queries?.Dispose();
         _keys?.Dispose();
         Short?.Dispose();
+        _pageMemory?.Dispose();
         Hopper?.Dispose();
+        Decode?.Dispose();
     }
 
     private AttentionSpan[] Of(AttentionSpan[] sequences, AttentionFamilies family) => Array.FindAll(sequences, s => s.Queries + s.Keys > 0 && AttentionChoice.Of(s, _allowed) == family);
 
     private static AttentionSpan[] Spans(AttentionCall call, Tensor query, Tensor key)
     {
-        if (call is { Query: { } queries, Key: { } keys }) return Spans(queries, keys, call.KeyStarts);
+        if (call is { Query: { } queries, Key: { } keys }) return Spans(queries, keys, call.KeyStarts, isPaged: call.Table is not null);
         return [.. Enumerable.Range(0, query.Shape[0]).Select(i => new AttentionSpan(i, 0, 0, query.Shape[2], key.Shape[2], (ulong)i))];
     }
 
-    private static AttentionSpan[] Spans(SequenceLayout queries, SequenceLayout keys, int[]? keyStarts)
+    private static AttentionSpan[] Spans(SequenceLayout queries, SequenceLayout keys, int[]? keyStarts, bool isPaged = false)
     {
         var spans = new AttentionSpan[queries.Count];
-        for (int i = 0; i < spans.Length; i++) spans[i] = new AttentionSpan(0, queries.Offsets[i], keyStarts?[i] ?? keys.Offsets[i], queries.Lengths[i], keys.Lengths[i], queries.DocumentKeys[i]);
+        for (int i = 0; i < spans.Length; i++)
+            spans[i] = new AttentionSpan(0, queries.Offsets[i], isPaged ? 0 : keyStarts?[i] ?? keys.Offsets[i], queries.Lengths[i], keys.Lengths[i], queries.DocumentKeys[i], i);
         return spans;
     }
 
@@ -155,10 +179,10 @@ internal sealed class AttentionLists : ILayoutMirror
     }
 
     // Layouts compare by all their lengths; here the same object is meant, or the same slot.
-    private sealed record Identity(CudaBackend Backend, object Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, AttentionFamilies Allowed)
+    private sealed record Identity(CudaBackend Backend, object Keys, AttentionWindow Window, AttentionAlignment Alignment, AttentionShape Shape, AttentionFamilies Allowed, int PageSize = 0)
     {
         public bool Equals(Identity? other) => other is not null && ReferenceEquals(Backend, other.Backend) && ReferenceEquals(Keys, other.Keys)
-            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Allowed == other.Allowed;
+            && Window == other.Window && Alignment == other.Alignment && Shape == other.Shape && Allowed == other.Allowed && PageSize == other.PageSize;
 
         public override int GetHashCode() => HashCode.Combine(RuntimeHelpers.GetHashCode(Keys), Window, Alignment, Shape, Allowed);
     }

@@ -11,11 +11,11 @@ internal struct AttentionTile
     public int Batch;
     public int First, Rows;
     public int Queries, Keys;
-    public int Unused;
+    public int Sequence;
 }
 
 /// <summary>One sequence of a call.</summary>
-internal readonly record struct AttentionSpan(int Batch, long QueryStart, long KeyStart, int Queries, int Keys, ulong Document);
+internal readonly record struct AttentionSpan(int Batch, long QueryStart, long KeyStart, int Queries, int Keys, ulong Document, int Index = 0);
 
 /// <summary>
 /// Cuts sequences into tiles. Where a tile lies in its sequence, and which kernel's path it takes, depends on the sequence's own lengths
@@ -69,7 +69,7 @@ internal sealed class AttentionTiles
     {
         int length = ofKeys ? s.Keys : s.Queries, longest = Math.Max(s.Queries, s.Keys);
         if (length == 0) return;
-        var tile = new AttentionTile { Batch = s.Batch, QueryStart = s.QueryStart, KeyStart = s.KeyStart, Document = s.Document, Queries = s.Queries, Keys = s.Keys, Rows = length };
+        var tile = new AttentionTile { Batch = s.Batch, QueryStart = s.QueryStart, KeyStart = s.KeyStart, Document = s.Document, Queries = s.Queries, Keys = s.Keys, Rows = length, Sequence = s.Index };
         if (longest <= LongestSingle) _singles.Add(tile);
         else if (longest <= LongestPair && shape.Warps > 2) _pairs.Add(tile);
         else

@@ -1,0 +1,30 @@
+using Varlen.Backends.Cuda.Attention;
+using Varlen.Backends.Cuda.Compilation;
+using Varlen.Ops;
+
+namespace Varlen.Backends.Cuda;
+
+internal sealed unsafe partial class CudaBackend
+{
+    private const int DecodeRows = 16, CombineThreads = 128;
+
+    private static readonly KernelOption[] DecodeDomains = [KernelOption.FloatingPoint("ELEMENT"), KernelOption.Values("HEAD_DIM", AttentionShape.Buckets)];
+    private static readonly KernelFamily DecodeKernel = new("attention_decode.cu", "attention_decode", DecodeDomains), DecodeCombineKernel = new("attention_decode.cu", "attention_decode_combine", DecodeDomains);
+
+    private void DecodeForward(AttentionLists lists, DecodeParts parts, AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor output, Tensor lse, int bucket)
+    {
+        int keyHeads = key.Shape[1], tiles = (parts.MaxQueries * (query.Shape[1] / keyHeads) + DecodeRows - 1) / DecodeRows, dim = query.Shape[2];
+        bool isDivided = parts.DividedCount > 0;
+        int rows = isDivided ? checked(parts.Count * keyHeads * tiles * DecodeRows) : 0;
+        using Tensor partOutput = Tensor.AllocateUntracked([rows, dim], DType.Float32, Device), partStatistics = Tensor.AllocateUntracked([rows, 2], DType.Float32, Device);
+        var arguments = new DecodeArguments
+        {
+            Problem = AttentionProblem.Of(call, query, key, null), List = parts.List, Pages = lists.Pages, PageSize = call.PageSize, Columns = call.Table?.Columns ?? 0, Tiles = tiles,
+            Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(key), Value = AttentionOperand.Of(value), Output = AttentionOperand.Of(output), Lse = AttentionStatistic.Of(lse),
+            PartOutput = partOutput.Pointer, PartStatistics = partStatistics.Pointer, Divided = parts.Divided,
+        };
+        (int warps, int bytes) = DecodeParts.Shape(query.DType, bucket);
+        Launch(DecodeKernel.With(query.DType, bucket), (long)parts.Count * keyHeads * tiles, 32 * warps, in arguments, bytes);
+        if (isDivided) Launch(DecodeCombineKernel.With(query.DType, bucket), (long)parts.DividedCount * keyHeads * tiles, CombineThreads, in arguments);
+    }
+}
