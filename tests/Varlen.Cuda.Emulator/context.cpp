@@ -70,17 +70,6 @@ static const ErrorName* error_at(int code) {
     return nullptr;
 }
 
-std::string temporary_file(const void* bytes, size_t count) {
-    char path[] = "/tmp/varlen-emulator-XXXXXX";
-    int file = mkstemp(path);
-    if (file < 0) return {};
-    bool written = write(file, bytes, count) == (ssize_t)count;
-    close(file);
-    if (written) return path;
-    unlink(path);
-    return {};
-}
-
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 static int capability_of(int part) {
