@@ -21,7 +21,7 @@ internal static class InspectCommand
     public static Command Create()
     {
         var command = new Command("inspect", "Show how long documents are, how full batches get, and what padding would cost.") { Data };
-        foreach (Option option in (Option[])[TokenizerPath, Context, BatchTokens, TextOptions.Field, TextOptions.BadLines]) command.Add(option);
+        foreach (Option option in (Option[])[TokenizerPath, Context, BatchTokens, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -34,7 +34,7 @@ internal static class InspectCommand
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");
         try
         {
-            CorpusSummary corpus = TextCorpus.Tokenize(parse.GetRequiredValue(Data), tokenizer, temporary, TextOptions.Reading(parse));
+            CorpusSummary corpus = TextCorpus.Tokenize(parse.GetRequiredValue(Data), tokenizer, temporary, TextOptions.Reading(parse, Path.GetDirectoryName(parse.GetValue(TokenizerPath)), tokenizer));
             using TokenStore store = TokenStore.Open(temporary);
             SequencePlan plan = SequencePlan.Create(store, context, seed: 1);
             PackingReport[] packings = [.. PackingOption.Choices.Select(choice => PackingReport.Create(plan, batchTokens, choice.Value))];
@@ -59,10 +59,13 @@ internal static class InspectCommand
         ["skipped"] = new JsonArray([.. corpus.Skipped.Select(file => new JsonObject { ["path"] = file.Path, ["reason"] = file.Reason })]),
         ["bad_lines"] = corpus.BadLineCount,
         ["lengths"] = RunEnvironment.Lengths(corpus.Lengths),
+        ["records"] = RunEnvironment.Records(corpus),
         ["context"] = plan.Context,
+        ["cut"] = plan.CutDocuments,
         ["sequences"] = plan.Training.Length + plan.HeldOut.Length,
         ["training_tokens"] = plan.TrainingTokens,
         ["held_out_tokens"] = plan.HeldOutTokens,
+        ["ledger"] = RunEnvironment.Ledger(plan.Ledger),
         ["packing"] = new JsonArray([.. packings.Select(RunEnvironment.Packing)]),
     });
 
@@ -71,6 +74,8 @@ internal static class InspectCommand
         LengthHistogram lengths = corpus.Lengths;
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{corpus.Files.Count} files, {corpus.Documents} documents, {Quantity.Bytes(corpus.Bytes)}, {corpus.Tokens} tokens; lengths: median {lengths.Median}, mean {lengths.Mean:F1}, 90 % up to {lengths.Percentile90}, 99 % up to {lengths.Percentile99}, longest {lengths.Longest}"));
+        foreach (RecordCount record in corpus.Records) Console.Out.WriteLine(PlanPage.Describe(record));
+        if (plan.CutDocuments > 0) Console.Out.WriteLine(PlanPage.DescribeCut(plan));
         foreach (SkippedFile skipped in corpus.Skipped) Console.Out.WriteLine($"skipped {Printable.Text(skipped.Path)}: {skipped.Reason}");
         foreach (BadLine bad in corpus.BadLines) Console.Out.WriteLine($"bad line {Printable.Text(bad.ToString())}");
         Console.Out.WriteLine();
