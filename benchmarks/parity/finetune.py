@@ -44,6 +44,15 @@ def loss_of(model, batch):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
 
 
+def join(gradients):
+    """Matrices that Varlen keeps as one, the rows of one below those of the other."""
+    joined = dict(gradients)
+    for parts, whole in ((("q_proj", "k_proj", "v_proj"), "qkv_proj"), (("gate_proj", "up_proj"), "gate_up_proj")):
+        for name in [name for name in gradients if parts[0] in name]:
+            joined[name.replace(parts[0], whole)] = torch.cat([joined.pop(name.replace(parts[0], part)) for part in parts])
+    return joined
+
+
 def train(model, batches, lr):
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0)
     losses, first = [], None
@@ -86,9 +95,8 @@ def main():
         for batch in batches: starts.append(starts[-1] + len(batch))
         save_file({"tokens": torch.tensor([id for tokens, _ in flat for id in tokens], dtype=torch.int32), "targets": torch.tensor([id for _, targets in flat for id in targets], dtype=torch.int32),
                    "offsets": torch.tensor(offsets), "batches": torch.tensor(starts)}, os.path.join(folder, "batches.safetensors"))
-        prefix = "transformer." if family == "gpt2" else ""
-        save_file({"fp32." + name.removeprefix(prefix): value for name, value in first.items()} | {"bf16." + name.removeprefix(prefix): value.clone() for name, value in first.items()},
-                  os.path.join(folder, "gradients.safetensors"))
+        joined = join(first)
+        save_file({f"{precision}.{name}": value.clone() for name, value in joined.items() for precision in ("fp32", "bf16")}, os.path.join(folder, "gradients.safetensors"))
         evaluated = whole / sum(id != IGNORE for _, targets in every for id in targets)
         with open(os.path.join(folder, "reference.json"), "w") as file:
             json.dump({"framework": f"transformers {transformers.__version__}", "device": "CPU", "optimizer": "adamw", "lr": args.lr, "momentum": 0.0, "fp32": losses, "records_loss": evaluated}, file)
