@@ -19,7 +19,7 @@ internal static class InspectCommand
     public static Command Create()
     {
         var command = new Command("inspect", "Show how long documents are, how full batches get, and what padding would cost.") { Data };
-        foreach (Option option in (Option[])[TokenizerName, Context, BatchTokens, TextOptions.Field, TextOptions.BadLines, Html]) command.Add(option);
+        foreach (Option option in (Option[])[TokenizerName, Context, BatchTokens, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines, Html]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -35,7 +35,7 @@ internal static class InspectCommand
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");
         try
         {
-            CorpusSummary corpus = TextCorpus.Tokenize(paths, tokenizer, temporary, reading);
+            CorpusSummary corpus = TextCorpus.Tokenize(paths, tokenizer, temporary, TextOptions.Reading(parse, FolderOf(parse.GetValue(TokenizerName)), tokenizer));
             using TokenStore store = TokenStore.Open(temporary);
             DataInspection inspection = DataInspection.Of(corpus, SequencePlan.Create(store, context, seed: 1), batchTokens, tokenizer.VocabularySize);
             if (parse.GetValue(CommonOptions.Json)) JsonOutput.Write(InspectionJson.Of(inspection));
@@ -48,6 +48,9 @@ internal static class InspectCommand
             File.Delete(temporary);
         }
     }
+
+    // Beside a model's tokenizer is its chat format.
+    private static string? FolderOf(string? tokenizer) => Directory.Exists(tokenizer) ? tokenizer : File.Exists(tokenizer) ? Path.GetDirectoryName(Path.GetFullPath(tokenizer)) : null;
 
     private static Tokenizer ChooseTokenizer(string name, string[] paths, TextCorpusOptions reading)
     {

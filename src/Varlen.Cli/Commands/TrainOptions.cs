@@ -34,13 +34,14 @@ internal static class TrainOptions
 
     /// <summary>All of them, in the order of the help.</summary>
     public static IEnumerable<Option> All =>
-        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, Capture, TextOptions.Field, TextOptions.BadLines];
+        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, Capture, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines];
 
     /// <summary>What the command line asks for.</summary>
     public static RunRequest Request(ParseResult parse) => new()
     {
         Data = parse.GetValue(Data) ?? [],
         Reading = TextOptions.Reading(parse),
+        ChatFormat = parse.GetValue(TextOptions.Chat) ?? "auto",
         Model = parse.GetValue(Model) ?? "auto",
         Tokenizer = parse.GetValue(TokenizerName) ?? "auto",
         Context = parse.GetValue(Context),
@@ -85,6 +86,7 @@ internal static class TrainOptions
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
         if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField ?? "none");
+        if (parse.GetValue(TextOptions.Chat) is { } chat && chat != "auto" && chat != config.ChatFormat) throw Differs("--chat-format", chat, config.ChatFormat ?? "no conversations");
         if (parse.GetValue(TokenizerName) is { } tokenizer && tokenizer != "auto" && tokenizer != config.Tokenizer) throw Differs("--tokenizer", tokenizer, config.Tokenizer);
 
         void Same<T>(Option<T?> option, T value) where T : struct

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Varlen.Cli.Terminal;
+using Varlen.Cli.Training;
 using Varlen.Data;
 
 namespace Varlen.Cli.Inspection;
@@ -15,6 +16,8 @@ internal static class InspectionText
         (CorpusSummary corpus, LengthHistogram lengths) = (inspection.Corpus, inspection.Corpus.Lengths);
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{corpus.Files.Count} files, {corpus.Documents} documents, {Quantity.Bytes(corpus.Bytes)}, {corpus.Tokens} tokens; lengths: shortest {lengths.Shortest}, median {lengths.Median}, mean {lengths.Mean:F1}, 90 % up to {lengths.Percentile90}, 99 % up to {lengths.Percentile99}, longest {lengths.Longest}"));
+        foreach (RecordCount record in corpus.Records) Console.Out.WriteLine(PlanPage.Describe(record));
+        if (inspection.Plan.CutDocuments > 0) Console.Out.WriteLine(PlanPage.DescribeCut(inspection.Plan));
         foreach (SkippedFile skipped in corpus.Skipped) Console.Out.WriteLine($"skipped {Printable.Text(skipped.Path)}: {skipped.Reason}");
         foreach (BadLine bad in corpus.BadLines) Console.Out.WriteLine($"bad line {Printable.Text(bad.ToString())}");
         Console.Out.WriteLine();

@@ -1,4 +1,5 @@
 using System.Text.Unicode;
+using Varlen.Text;
 
 namespace Varlen.Data;
 
@@ -9,6 +10,7 @@ internal sealed class CorpusReading(TextCorpusOptions options, TextSink sink, IP
     private readonly CorpusFiles _found = new();
     private readonly List<CorpusFile> _files = [];
     private readonly List<BadLine> _bad = [];
+    private readonly Lazy<ChatFormat>? _chat = options.ChatFormat is { } make ? new(make) : null;
     private long _badCount, _empty, _documents;
 
     /// <summary>Reads everything, or throws.</summary>
@@ -78,7 +80,7 @@ internal sealed class CorpusReading(TextCorpusOptions options, TextSink sink, IP
 
     private void ReadLines(TextSource source)
     {
-        var lines = new JsonLineReader(source, sink, options.TextField, options.ChatFormat);
+        var lines = new JsonLineReader(source, sink, options.TextField, _chat);
         for (JsonLine line; (line = lines.Next()) != JsonLine.End;)
         {
             if (line == JsonLine.Record) EndDocument(lines.Kind);

@@ -71,6 +71,7 @@ internal sealed partial class JsonLineReader
     {
         if (chat is null) return Fail($"the record has {JsonText.Quote(Messages)}, and no chat format says how they become text");
         if (Peek() != '[') return Fail($"the field {JsonText.Quote(Messages)} is no array");
+        _ = chat.Value;
         return ReadArray(ReadMessage);
     }
 
@@ -114,7 +115,7 @@ internal sealed partial class JsonLineReader
         if (!_messages.Exists(message => message.Role == "assistant")) return Fail("the conversation has no message of the assistant, so there is nothing to train");
         try
         {
-            foreach (ChatSegment segment in chat!.Render(_messages))
+            foreach (ChatSegment segment in chat!.Value.Render(_messages))
             {
                 sink.Part(segment.Trained);
                 if (segment.Token is { } token) sink.Token(token);

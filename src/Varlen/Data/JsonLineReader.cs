@@ -12,7 +12,7 @@ internal enum JsonLine { End, Blank, Record, Bad }
 /// Reads jsonl record by record and hands on a text piece by piece, so that a line of any length passes through fixed memory: strict JSON,
 /// at most 64 levels deep, at most 1 MiB of keys a line, no key twice in an object. What examples consist of is at most 64 MiB a record.
 /// </summary>
-internal sealed partial class JsonLineReader(TextSource source, TextSink sink, string? textField, ChatFormat? chat)
+internal sealed partial class JsonLineReader(TextSource source, TextSink sink, string? textField, Lazy<ChatFormat>? chat)
 {
     private const int Deepest = 64, MostKeyBytes = 1 << 20;
     private enum Use { Nothing, Key, Text, Held }

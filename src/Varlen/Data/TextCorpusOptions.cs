@@ -11,8 +11,8 @@ public sealed record TextCorpusOptions
     /// </summary>
     public string? TextField { get; init; }
 
-    /// <summary>How messages become text; without it, records with messages are bad lines.</summary>
-    public ChatFormat? ChatFormat { get; init; }
+    /// <summary>Says how messages become text, once, when the first record has some; without it, such records are bad lines.</summary>
+    public Func<ChatFormat>? ChatFormat { get; init; }
 
     /// <summary>What a line means that is no valid record.</summary>
     public BadLines BadLines { get; init; }

@@ -79,9 +79,16 @@ internal sealed class TokenSink(Tokenizer tokenizer, TokenStoreWriter writer) : 
     private readonly List<int> _ids = [];
     private readonly SortedDictionary<RecordKind, RecordCount> _counts = [];
     private long _tokens, _targets;
+    private bool _first;
 
     /// <summary>What was written, by kind.</summary>
     public IReadOnlyList<RecordCount> Counts => [.. _counts.Values];
+
+    public override void Begin()
+    {
+        base.Begin();
+        _first = true;
+    }
 
     public override void Abandon() => writer.AbandonDocument();
 
@@ -90,11 +97,18 @@ internal sealed class TokenSink(Tokenizer tokenizer, TokenStoreWriter writer) : 
     protected override void Handle(ReadOnlySpan<byte> utf8)
     {
         _ids.Clear();
+        if (_first) _ids.AddRange(tokenizer.PrefixTokens);
+        _first = false;
         tokenizer.Encode(utf8, _ids);
         writer.Append(CollectionsMarshal.AsSpan(_ids), Trained);
     }
 
-    protected override void HandleToken(int id) => writer.Append([id], Trained);
+    // A conversation that begins with a token of its format has no other before it.
+    protected override void HandleToken(int id)
+    {
+        _first = false;
+        writer.Append([id], Trained);
+    }
 
     protected override void Finish(RecordKind kind)
     {

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Varlen.Training;
 
 /// <summary>How well a model predicts text.</summary>
@@ -8,5 +10,6 @@ namespace Varlen.Training;
 public sealed record EvaluationResult(double Loss, long Tokens, long Bytes, int Documents)
 {
     /// <summary>Bits that the model needs per byte of text: comparable between tokenizers, unlike the loss. Not finite when the targets stand for no text.</summary>
+    [JsonIgnore]
     public double BitsPerByte => Loss * Tokens / Math.Log(2) / Bytes;
 }

@@ -23,6 +23,8 @@ public static class RunPlanner
     private const long ByteTokenizerLimit = 5_000_000;
     private const int LearnedVocabulary = 4096;
     private const int DefaultContext = 128, DefaultBatchTokens = 1024;
+    // A pretrained model knows text: it is given whole examples, and little repetition, which it would learn by heart.
+    private const int PretrainedContext = 1024, PretrainedEpochs = 3, PretrainedLeastSteps = 20;
 
     // The default plan ends within five minutes; estimates can be off by a quarter.
     private const double DefaultSeconds = 220;
@@ -51,15 +53,18 @@ public static class RunPlanner
         string? pretrained = Directory.Exists(request.Model) ? request.Model : null;
         (Tokenizer tokenizer, string tokenizerName) = ChooseTokenizer(request, pretrained, progress, cancellationToken);
         tokenizer.Save(folder.Tokenizer);
-        CorpusSummary corpus = TextCorpus.Tokenize(request.Data, tokenizer, folder.Tokens, request.Reading, progress, cancellationToken);
+        string? chatFormat = null;
+        TextCorpusOptions reading = request.Reading with { ChatFormat = () => Choose(request, pretrained, tokenizer, out chatFormat) };
+        CorpusSummary corpus = TextCorpus.Tokenize(request.Data, tokenizer, folder.Tokens, reading, progress, cancellationToken);
 
         using CausalLanguageModel model = ChooseModel(request, pretrained, tokenizer, corpus);
-        int context = request.Context ?? Math.Min(DefaultContext, model.MaxLength);
+        int context = request.Context ?? Math.Min(pretrained is null ? DefaultContext : PretrainedContext, model.MaxLength);
         if (context > model.MaxLength) throw new ArgumentException($"the context of {context} tokens is longer than the model's {model.MaxLength} positions; lower it or choose another model");
         int batchTokens = request.BatchTokens ?? Math.Max(DefaultBatchTokens, context);
         if (context > batchTokens) throw new ArgumentException($"the context of {context} tokens does not fit into batches of {batchTokens}; lower the context or raise the batch");
         Directory.CreateDirectory(folder.Model);
         model.SaveConfig(folder.Model);
+        PretrainedFiles.Write(tokenizer, folder.Model, pretrained, request.Tokenizer == "auto");
 
         using TokenStore store = TokenStore.Open(folder.Tokens);
         SequencePlan plan = SequencePlan.Create(store, context, request.Seed);
@@ -68,12 +73,12 @@ public static class RunPlanner
         double stepTokens = (double)packing.Tokens / packing.Batches * request.MicroBatches;
         double secondsPerStep = 6.0 * parameters * stepTokens / (MeasureFlops(device) * Efficiency);
         double epochSteps = (double)packing.Batches / request.MicroBatches;
-        int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * MostEpochs), Math.Min(LeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
+        int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * (pretrained is null ? MostEpochs : PretrainedEpochs)), Math.Min(pretrained is null ? LeastSteps : PretrainedLeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
         double rate = request.LearningRate ?? (pretrained is null ? 2e-3 : 5e-5);
         int evaluateEvery = request.EvaluateEvery ?? Math.Max(1, (steps + 9) / 10);
         var config = new RunConfig
         {
-            Data = request.Data, TextField = request.Reading.TextField, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
+            Data = request.Data, TextField = request.Reading.TextField, ChatFormat = chatFormat, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
             Precision = request.Precision ?? DefaultPrecision(device), Deterministic = request.Deterministic, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Model = request.Model, Pretrained = pretrained is null ? null : Path.GetFullPath(pretrained),
             Training = new TrainerOptions
             {
@@ -88,12 +93,19 @@ public static class RunPlanner
     private static (Tokenizer Tokenizer, string Name) ChooseTokenizer(RunRequest request, string? pretrained, IProgress<long>? progress, CancellationToken cancellationToken)
     {
         string name = request.Tokenizer;
-        if (name == "auto" && pretrained is not null) name = Path.Combine(pretrained, "tokenizer.json");
+        if (name == "auto" && pretrained is not null) return (Tokenizer.Load(pretrained), Path.Combine(pretrained, "tokenizer.json"));
         if (name == "auto") name = TextCorpus.Size(request.Data) < ByteTokenizerLimit ? "byte" : $"bpe:{LearnedVocabulary}";
         if (name == "byte") return (new ByteTokenizer(), name);
         if (!name.StartsWith("bpe:", StringComparison.Ordinal)) return (Tokenizer.Load(name), name);
         int size = int.TryParse(name.AsSpan(4), out int parsed) && parsed >= 257 ? parsed : throw new ArgumentException($"the tokenizer cannot be '{name}'; write bpe:N with N from 257, byte, auto, or the path of a tokenizer.json");
-        return (TextCorpus.TrainTokenizer(request.Data, size, request.Reading, progress, cancellationToken), name);
+        return (TextCorpus.TrainTokenizer(request.Data, size, request.Reading with { ChatFormat = () => ChatFormat.Create("plain", new ByteTokenizer()) }, progress, cancellationToken), name);
+    }
+
+    private static ChatFormat Choose(RunRequest request, string? pretrained, Tokenizer tokenizer, out string? name)
+    {
+        ChatFormat format = request.ChatFormat == "auto" ? ChatFormat.Of(pretrained, tokenizer) : ChatFormat.Create(request.ChatFormat, tokenizer);
+        name = format.Name;
+        return format;
     }
 
     private static CausalLanguageModel ChooseModel(RunRequest request, string? pretrained, Tokenizer tokenizer, CorpusSummary corpus)

@@ -11,6 +11,9 @@ public sealed record RunRequest
     /// <summary>How they are read.</summary>
     public TextCorpusOptions Reading { get; init; } = new();
 
+    /// <summary>How messages become text: <c>auto</c>, which is the format of the pretrained model, or one of <see cref="Text.ChatFormat.Names"/>.</summary>
+    public string ChatFormat { get; init; } = "auto";
+
     /// <summary><c>auto</c>, <c>tiny</c>, <c>small</c>, a <c>config.json</c> of GPT-2 or Llama's like (with the tokenizer's vocabulary in place of its own), or a folder with a pretrained model.</summary>
     public string Model { get; init; } = "auto";
 

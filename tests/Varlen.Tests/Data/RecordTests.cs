@@ -135,7 +135,7 @@ public sealed class RecordTests : IDisposable
     /// <summary>Documents with brackets around what is trained, and $ for the end of text.</summary>
     private (CorpusSummary Summary, string[] Documents) Read(string file, BadLines bad = BadLines.Stop, string? textField = null)
     {
-        CorpusSummary summary = TextCorpus.Tokenize([file], Bytes, _folder["s"], new() { BadLines = bad, TextField = textField, ChatFormat = new(Bytes.EndOfText) });
+        CorpusSummary summary = TextCorpus.Tokenize([file], Bytes, _folder["s"], new() { BadLines = bad, TextField = textField, ChatFormat = () => Varlen.Text.ChatFormat.Create("plain", Bytes) });
         using var store = TokenStore.Open(_folder["s"]);
         return (summary, [.. Enumerable.Range(0, store.DocumentCount).Select(Show)]);
 
