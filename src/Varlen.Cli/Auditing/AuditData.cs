@@ -64,7 +64,7 @@ internal sealed class AuditData : IDisposable
         TokenStore store = TokenStore.Open(run.Tokens);
         (string Path, string Hash)[] files = [.. RunEnvironment.Read(run.Data)["files"]!.AsArray().Select((JsonNode? file) => ((string)file!["path"]!, (string)file["sha256"]!))];
         string? missing = files.Select(WhyOther).FirstOrDefault(why => why is not null);
-        return new(store, SequencePlan.Create(store, config.Context, config.Seed), $"{string.Join(", ", config.Data)}, as in the run", missing is null ? AuditedText.Read(files.Select(file => file.Path), tokenizer, new() { TextField = config.TextField }) : null, missing, null);
+        return new(store, SequencePlan.Create(store, config.Context, config.Seed), $"{string.Join(", ", config.Data)}, as in the run", missing is null ? AuditedText.Read(files.Select(file => file.Path), tokenizer, new() { TextField = config.TextField, ChatFormat = () => ChatFormat.Create(config.ChatFormat ?? "plain", tokenizer) }) : null, missing, null);
     }
 
     /// <inheritdoc/>

@@ -6,6 +6,7 @@ using Varlen.Cli.Auditing;
 using Varlen.Cli.Terminal;
 using Varlen.Cli.Training;
 using Varlen.Data;
+using Varlen.Text;
 using Varlen.Training;
 
 namespace Varlen.Cli.Commands;
@@ -59,9 +60,13 @@ internal static class AuditCommand
         if (BatchTokensFor(parse, subject, context) is var tokens && context > tokens) throw CommandException.Usage($"--context {context} is more than --batch-tokens {tokens}", "a sequence must fit into a batch", "lower the context or raise the batch");
         if (paths.Length > 0)
         {
-            var reading = TextOptions.Reading(parse);
-            if (parse.GetValue(TextOptions.Field) is null && subject.Config is { } config) reading = reading with { TextField = config.TextField };
-            return AuditData.Read(paths, subject.Tokenizer(), reading, context, subject.Config?.Seed ?? 1, cancellationToken);
+            Tokenizer tokenizer = subject.Tokenizer();
+            TextCorpusOptions reading = TextOptions.Reading(parse);
+            // A run's texts were read in its own way.
+            reading = subject.Config is { } config
+                ? reading with { TextField = reading.TextField ?? config.TextField, ChatFormat = () => ChatFormat.Create(config.ChatFormat ?? "plain", tokenizer) }
+                : reading with { ChatFormat = () => ChatFormat.Of(parse.GetRequiredValue(Model), tokenizer) };
+            return AuditData.Read(paths, tokenizer, reading, context, subject.Config?.Seed ?? 1, cancellationToken);
         }
         if (subject.Run is not { } run || subject.Config is not { } settings) return AuditData.Random(context, subject.Model.VocabularySize, parse.GetValue(Seed) ?? 1);
         return AuditData.Of(run, settings with { Context = context }, subject.Tokenizer());

@@ -24,6 +24,9 @@ public static class AuditedText
     {
         ArgumentNullException.ThrowIfNull(files);
         ArgumentNullException.ThrowIfNull(tokenizer);
+        options ??= new();
+        // Made at the first conversation, and once.
+        var format = new Lazy<ChatFormat?>(() => options.ChatFormat?.Invoke());
         foreach (string file in files)
         {
             byte[] content = File.ReadAllBytes(file);
@@ -37,7 +40,7 @@ public static class AuditedText
             foreach (ReadOnlyMemory<byte> line in Lines(text))
             {
                 number++;
-                if (Parts(line, options ?? new(), out bool ends) is { } parts && parts.Exists(part => part.Token is not null || !part.Text.IsEmpty)) yield return Encode($"{file}:{number}", tokenizer, parts, ends);
+                if (Parts(line, options.TextField, format, out bool ends) is { } parts && parts.Exists(part => part.Token is not null || !part.Text.IsEmpty)) yield return Encode($"{file}:{number}", tokenizer, parts, ends);
             }
         }
     }
@@ -53,7 +56,7 @@ public static class AuditedText
     }
 
     // What a record consists of: texts or special tokens, and whether each is trained. Null where it is no record.
-    private static List<(ReadOnlyMemory<byte> Text, int? Token, bool Trained)>? Parts(ReadOnlyMemory<byte> line, TextCorpusOptions options, out bool ends)
+    private static List<(ReadOnlyMemory<byte> Text, int? Token, bool Trained)>? Parts(ReadOnlyMemory<byte> line, string? textField, Lazy<ChatFormat?> chat, out bool ends)
     {
         ends = true;
         if (!Utf8.IsValid(line.Span)) return null;
@@ -62,12 +65,12 @@ public static class AuditedText
             using JsonDocument document = JsonDocument.Parse(line, new JsonDocumentOptions { AllowDuplicateProperties = false });
             JsonElement record = document.RootElement;
             if (record.ValueKind != JsonValueKind.Object) return null;
-            if (record.TryGetProperty(options.TextField ?? "text", out JsonElement text)) return [(Utf8Of(text), null, true)];
-            if (options.TextField is not null) return null;
+            if (record.TryGetProperty(textField ?? "text", out JsonElement text)) return [(Utf8Of(text), null, true)];
+            if (textField is not null) return null;
             if (record.TryGetProperty("completion", out JsonElement completion)) return [(Utf8Of(record.GetProperty("prompt")), null, false), (Utf8Of(completion), null, true)];
             ends = false;
             ChatMessage[] messages = [.. record.GetProperty("messages").EnumerateArray().Select(message => new ChatMessage(message.GetProperty("role").GetString()!, message.GetProperty("content").GetString()!))];
-            return options.ChatFormat is { } format ? [.. format.Render(messages).Select(part => ((ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(part.Text), part.Token, part.Trained))] : null;
+            return chat.Value is { } format ? [.. format.Render(messages).Select(part => ((ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(part.Text), part.Token, part.Trained))] : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or ArgumentException)
         {

@@ -131,7 +131,7 @@ public sealed class TextGenerator
         return fresh.Count > 0 ? [.. fresh] : [.. Enumerable.Range(0, slots.Length).Where(slot => slots[slot] is not null)];
     }
 
-    private float[] Read(KvCache cache, GenerationSequence?[] slots, int[] group)
+    private static float[] Read(KvCache cache, GenerationSequence?[] slots, int[] group)
     {
         using TensorScope scope = TensorScope.Begin();
         var tokens = new ReadOnlyMemory<int>[slots.Length];

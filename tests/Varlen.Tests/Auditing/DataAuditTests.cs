@@ -204,7 +204,7 @@ public sealed class DataAuditTests : IDisposable
             _ => $"{{\"messages\":[{{\"role\":\"user\",\"content\":\"{Words(30)}\"}},{{\"content\":\"{Words(9)}\",\"role\":\"assistant\"}}]}}\n",
         })));
         var tokenizer = new ByteTokenizer();
-        var options = new TextCorpusOptions { ChatFormat = new ChatFormat(tokenizer.EndOfText) };
+        var options = new TextCorpusOptions { ChatFormat = () => ChatFormat.Create("plain", tokenizer) };
         CorpusSummary corpus = TextCorpus.Tokenize([_folder["records.jsonl"]], tokenizer, _folder["store"], options);
         using TokenStore store = TokenStore.Open(_folder["store"]);
         Assert.False(store.IsTrainedWhole);

@@ -107,8 +107,8 @@ public sealed class LlamaModelTests
             optimizer.Step(state);
         }
         var generator = new TextGenerator(model, 16);
-        Assert.Equal([5, 2, 9, 3, 11], generator.Generate([1], 9, temperature: 0));
-        Assert.Equal([5, 8, 9], generator.Generate([4], 9, temperature: 0));
+        Assert.Equal([5, 2, 9, 3, 11], generator.Generate([1], new GenerationOptions { MaxTokens = 9, Temperature = 0 }));
+        Assert.Equal([5, 8, 9], generator.Generate([4], new GenerationOptions { MaxTokens = 9, Temperature = 0 }));
     }
 
     [Fact]

@@ -81,11 +81,11 @@ public sealed class CaptureMemoryTests
                 tiles.CopyTo(values, list);
                 Assert.Equal(spans.Sum(s => s.Queries), values.Sum(tile => tile.Rows));
             }
-            AttentionSpan[] longer = [.. spans.Where(s => !HopperChoice.IsShort(s))];
-            Assert.True(longer.Length <= limits.SequencesFrom(HopperChoice.LongestShort + 1));
-            foreach (int rows in (int[])[64, 128]) Assert.True(longer.Sum(s => (s.Queries + rows - 1) / rows) <= limits.Tiles(rows, HopperChoice.LongestShort + 1));
-            AttentionSpan[] tall = [.. spans.Where(s => s.Queries >= HopperChoice.FewestTall)];
-            Assert.True(tall.Sum(s => (s.Queries + 191) / 192) <= limits.Tiles(192, HopperChoice.FewestTall));
+            AttentionSpan[] longer = [.. spans.Where(s => AttentionChoice.Of(s, AttentionFamilies.Short | AttentionFamilies.Hopper) == AttentionFamilies.Hopper)];
+            Assert.True(longer.Length <= limits.SequencesFrom(AttentionChoice.LongestShort + 1));
+            foreach (int rows in (int[])[64, 128]) Assert.True(longer.Sum(s => (s.Queries + rows - 1) / rows) <= limits.Tiles(rows, AttentionChoice.LongestShort + 1));
+            AttentionSpan[] tall = [.. spans.Where(s => s.Queries >= AttentionChoice.FewestTall)];
+            Assert.True(tall.Sum(s => (s.Queries + 191) / 192) <= limits.Tiles(192, AttentionChoice.FewestTall));
         }
     }
 

@@ -17,11 +17,13 @@ public sealed class AttentionSlotTests
     {
         Device device = TestDevices.Cuda();
         using TensorScope scope = TensorScope.Begin();
-        using var slot = new LayoutSlot(new BatchLimits(200, 8), 100, Tensor.Zeros([1], DType.Int32, device));
+        Tensor covered = Tensor.Zeros([1], DType.Int32, device);
+        using var slot = new LayoutSlot(new BatchLimits(200, 8), 100, isSelf: true, covered);
         foreach (int[] lengths in Batches)
         {
             using SequenceLayout layout = SequenceLayout.FromLengths(lengths);
-            double[][] alone = Run(layout), placed = Run(slot.Set(layout));
+            covered.CopyFrom(Tensor.From([layout.TotalTokens], [1], device));
+            double[][] alone = Run(layout), placed = Run(slot.Set(layout, layout).Queries);
             for (int i = 0; i < alone.Length; i++) Assert.Equal(alone[i], placed[i]);
         }
 
