@@ -1,114 +1,155 @@
-"""Peer timings of whole evaluation and training steps on variable-length batches, PyTorch on one GPU.
+"""Peer timings of whole evaluation and training steps on variable-length batches in PyTorch.
 
-The model is the blog post's toy decoder (24 blocks, width 1024, 16 heads, vocabulary 1024, at most 1024 positions,
-batches of 32 sequences with lengths uniform in 1..1023, bf16 autocast, SGD), written anew for this comparison.
-Usage: python3 steps.py MODE [MODE ...]   e.g. eval:padded:eager  train:varlen:compile
+By hand, on a GPU, the reference decoder (24 blocks, width 1024, 16 heads, vocabulary and context 1024, SGD, bf16 autocast) on the
+batches of lengths/decoder_batches.txt; VARIANT is eager or compile, STRATEGY padded, padded-longest, packed, jagged or dense-mask:
+    python3 steps.py eval:padded:eager train:packed:compile ...
+Driven by `varlen bench step --peer`, with the sizes, weights and batches of that run:
+    python3 steps.py --serve FOLDER
 """
-import os, sys, time, statistics, json, torch, torch.nn as nn, torch.nn.functional as F
+import json, os, statistics, sys, time
+import torch, torch.nn as nn, torch.nn.functional as F
+from serving import Workload, serve
 
-B, H, HD, DEPTH, VOCAB, MAXLEN, PAD = 32, 16, 64, 24, 1024, 1024, 0
-D = H * HD
+IGNORE = -100
+
 
 class Block(nn.Module):
-    def __init__(s, attend, packed):
+    def __init__(self, width, heads, bias):
         super().__init__()
-        s.attend, s.packed = attend, packed
-        s.n1, s.n2 = nn.LayerNorm(D, bias=False), nn.LayerNorm(D, bias=False)
-        s.qkv, s.proj = nn.Linear(D, 3 * D), nn.Linear(D, D)
-        s.fc1, s.fc2 = nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
-    def forward(s, x, meta):
-        q, k, v = s.qkv(s.n1(x)).chunk(3, -1)
-        heads = lambda t: t.unflatten(-1, (H, HD))
-        y = s.attend(heads(q), heads(k), heads(v), meta)
-        x = x + s.proj(y.flatten(-2))
-        return x + s.fc2(F.gelu(s.fc1(s.n2(x))))
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        if not bias: self.norm1.bias = self.norm2.bias = None
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x, attend, meta):
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.qkv(self.norm1(x)).chunk(3, -1))
+        x = x + self.proj(attend(q, k, v, meta).flatten(-2))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
 
 class Decoder(nn.Module):
-    def __init__(s, attend, packed, pad=None):
+    """Tensors are named as Varlen's. The reference has norms without bias, no final norm, and an output layer with bias."""
+    def __init__(self, layers, width, heads, vocabulary, context, reference, attend):
         super().__init__()
-        s.tok, s.pos = nn.Embedding(VOCAB, D, padding_idx=pad), nn.Embedding(MAXLEN, D)
-        s.blocks = nn.ModuleList(Block(attend, packed) for _ in range(DEPTH))
-        s.out = nn.Linear(D, VOCAB)
-    def forward(s, ids, pos, meta):
-        x = s.tok(ids) + s.pos(pos)
-        for b in s.blocks: x = b(x, meta)
-        return s.out(x)
+        self.embedding, self.positional_embedding = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.blocks = nn.ModuleList(Block(width, heads, not reference) for _ in range(layers))
+        self.norm = None if reference else nn.LayerNorm(width)
+        self.output = nn.Linear(width, vocabulary, bias=reference)
+        self.attend = attend
 
-def batches(seed, n):
-    """n batches of random tokens whose lengths are the lines of lengths/decoder_batches.txt (20 batches of 32)."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lengths", "decoder_batches.txt")) as f: rows = [[int(x) for x in l.split()] for l in f]
-    g = torch.Generator().manual_seed(seed)
-    return [[torch.randint(1, VOCAB, (l + 1,), generator=g) for l in rows[(seed + i) % len(rows)]] for i in range(n)]
+    def forward(self, ids, positions, meta):
+        x = self.embedding(ids) + self.positional_embedding(positions)
+        for block in self.blocks: x = block(x, self.attend, meta)
+        return self.output(x if self.norm is None else self.norm(x))
 
-def collate(seqs, how):
-    ls = [len(s) - 1 for s in seqs]
-    if how in ("padded", "longest"):
-        m = MAXLEN if how == "padded" else max(ls)
-        x = torch.zeros(B, m, dtype=torch.long); y = torch.zeros(B, m, dtype=torch.long)
-        for i, s in enumerate(seqs): x[i, :ls[i]], y[i, :ls[i]] = s[:-1], s[1:]
-        pos = torch.arange(m).expand(B, m)
-        return x, y, pos, dict(mask=(x != PAD).view(B, 1, 1, m))
-    x = torch.cat([s[:-1] for s in seqs]); y = torch.cat([s[1:] for s in seqs]); pos = torch.cat([torch.arange(l) for l in ls])
-    cu = torch.tensor([0] + ls).cumsum(0).int()
-    if how == "nested":
-        return x, y, pos, dict(offsets=cu.long(), mx=max(ls))
-    return x, y, pos, dict(cu=cu, mx=max(ls))
 
-def attend_sdpa(causal):
-    def f(q, k, v, meta):
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True) if causal else F.scaled_dot_product_attention(q, k, v, attn_mask=meta["mask"])
-        return o.transpose(1, 2)
-    return f
+def collate(sequences, strategy, context):
+    """Ids, targets, positions, and what attention needs, of one batch: each sequence has one id more than inputs."""
+    pairs = [(torch.tensor(ids[:-1], dtype=torch.long), torch.tensor(ids[1:], dtype=torch.long)) for ids in sequences]
+    lengths = [len(inputs) for inputs, _ in pairs]
+    if strategy in ("padded", "padded-longest"):
+        columns = context if strategy == "padded" else max(lengths)
+        ids, targets = torch.zeros(len(pairs), columns, dtype=torch.long), torch.full((len(pairs), columns), IGNORE)
+        for row, (inputs, following) in enumerate(pairs): ids[row, :lengths[row]], targets[row, :lengths[row]] = inputs, following
+        real = torch.arange(columns)[None, :] < torch.tensor(lengths)[:, None]
+        return ids, targets, torch.arange(columns).expand_as(ids), dict(mask=real[:, None, None, :])
+    ids, targets = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+    meta = dict(offsets=torch.tensor([0] + lengths).cumsum(0), longest=max(lengths), lengths=lengths)
+    if strategy == "dense-mask":
+        document = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        meta["visible"] = document[:, None] == document[None, :]
+    return ids, targets, torch.cat([torch.arange(length) for length in lengths]), meta
 
-def attend_varlen(causal):
+
+def dense(q, k, v, **how):
+    """Scaled dot-product attention of [..., tokens, heads, dim]."""
+    return F.scaled_dot_product_attention(q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2), **how).transpose(-3, -2)
+
+
+def attention(strategy, causal, device):
+    # Padding stands on the right, where no causal query looks: without a mask, PyTorch takes its fastest kernel.
+    if strategy in ("padded", "padded-longest"): return lambda q, k, v, meta: dense(q, k, v, is_causal=True) if causal else dense(q, k, v, attn_mask=meta["mask"])
+    if strategy == "dense-mask":
+        def masked(q, k, v, meta):
+            return dense(q[None], k[None], v[None], attn_mask=meta["visible"])[0]
+        return masked
+    if strategy == "jagged":
+        def nested(q, k, v, meta):
+            q, k, v = (torch.nested.nested_tensor_from_jagged(t, meta["offsets"], max_seqlen=meta["longest"], min_seqlen=1).transpose(1, 2) for t in (q, k, v))
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).values()
+        return nested
+    if device != "cuda":
+        # There is no varlen_attn on a CPU: one call for each sequence.
+        return lambda q, k, v, meta: torch.cat([dense(*part, is_causal=causal) for part in zip(*(t.split(meta["lengths"]) for t in (q, k, v)))])
     from torch.nn.attention.varlen import varlen_attn
-    def f(q, k, v, meta):
-        return varlen_attn(q, k, v, meta["cu"], meta["cu"], MAXLEN, MAXLEN, window_size=(-1, 0) if causal else (-1, -1))
-    return f
+    def packed(q, k, v, meta):
+        offsets = meta["offsets32"]
+        return varlen_attn(q, k, v, offsets, offsets, meta["longest"], meta["longest"], window_size=(-1, 0) if causal else (-1, -1))
+    return packed
 
-def attend_nested(causal):
-    def f(q, k, v, meta):
-        nt = lambda t: torch.nested.nested_tensor_from_jagged(t, meta["offsets"], max_seqlen=MAXLEN, min_seqlen=1).transpose(1, 2)
-        o = F.scaled_dot_product_attention(nt(q), nt(k), nt(v), is_causal=causal)
-        return o.transpose(1, 2).values()
-    return f
 
-def run(mode, steps=60, skip=15, pure_bf16=False):
-    what, how, comp = mode.split(":")[:3]
-    opts = mode.split(":")[3:]
-    train = what == "train"
-    torch.manual_seed(0); torch.set_float32_matmul_precision("high")
-    attend = dict(padded=attend_sdpa, longest=attend_sdpa, varlen=attend_varlen, nested=attend_nested)[how](train)
-    model = Decoder(attend, how not in ("padded", "longest"), PAD if how in ("padded", "longest") else None).cuda()
-    if "bf16" in opts: model = model.bfloat16()
-    model.train(train)
-    fwd = torch.compile(model, dynamic=True if how != "padded" else None) if comp == "compile" else model
-    opt = torch.optim.SGD(model.parameters(), lr=1e-3, fused="fused" in opts or None)
-    data = [collate(s, how) for s in batches(0, 20)]
-    put = lambda t: t.cuda(non_blocking=True) if isinstance(t, torch.Tensor) else t
-    data = [tuple({k: put(v) for k, v in z.items()} if isinstance(z, dict) else put(z) for z in d) for d in data]
-    ts = []; losses = []
-    torch.cuda.reset_peak_memory_stats()
-    for i in range(steps):
-        x, y, pos, meta = data[i % len(data)]
-        torch.cuda.synchronize(); t0 = time.perf_counter()
-        if train:
-            with torch.autocast("cuda", torch.bfloat16, enabled="bf16" not in opts):
-                loss = F.cross_entropy(fwd(x, pos, meta).view(-1, VOCAB).float() if "bf16" in opts else fwd(x, pos, meta).view(-1, VOCAB), y.flatten(), ignore_index=PAD)
-            opt.zero_grad(set_to_none=True); loss.backward(); opt.step()
-        else:
-            with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled="bf16" not in opts):
-                loss = F.cross_entropy(fwd(x, pos, meta).view(-1, VOCAB), y.flatten(), ignore_index=PAD)
-        torch.cuda.synchronize(); dt = time.perf_counter() - t0
-        if i >= skip: ts.append(dt * 1e3)
-        losses.append(loss.item())
-    real = sum(int((d[1] != PAD).sum()) for d in data) / len(data)
-    print(json.dumps(dict(mode=mode, ms=round(statistics.median(ts), 2), mean_ms=round(statistics.mean(ts), 2), real_tokens=int(real), tok_per_s=int(real / statistics.mean(ts) * 1e3),
-                          peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2), loss=round(losses[0], 4), last_loss=round(losses[-1], 4))), flush=True)
+def maker(workload, weights=None):
+    def make(mode, strategy, variant):
+        causal = mode == "train"
+        model = Decoder(workload.layers, workload.width, workload.heads, workload.vocabulary, workload.context, workload.reference, attention(strategy, causal, workload.device))
+        if weights is not None: model.load_state_dict(weights)
+        model = workload.prepare(model, mode)
+        run = torch.compile(model, dynamic=None if strategy == "padded" else True) if variant == "compile" else model
+        batches = []
+        for sequences in workload.batches:
+            ids, targets, positions, meta = collate(sequences, strategy, workload.context)
+            if causal and "visible" in meta: meta["visible"] = meta["visible"].tril()
+            meta = {name: value.to(workload.device) if isinstance(value, torch.Tensor) else value for name, value in meta.items()}
+            if "offsets" in meta: meta["offsets32"] = meta["offsets"].int()
+            # What changes from batch to batch and is no tensor would compile the model anew.
+            if variant == "compile" and "longest" in meta: meta["longest"] = workload.context; del meta["lengths"]
+            batches.append((ids.to(workload.device), targets.to(workload.device), positions.to(workload.device), meta))
+
+        def loss_of(batch):
+            ids, targets, positions, meta = batch
+            return F.cross_entropy(run(ids, positions, meta).flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+        return workload.stepper(model, mode, batches, loss_of)
+    return make
+
+
+class Reference(Workload):
+    """The blog post's toy decoder on its kind of batches."""
+    def __init__(self):
+        self.device, self.type, self.update, self.lr, self.reference = "cuda", torch.bfloat16, "sgd", 1e-3, True
+        self.layers, self.width, self.heads, self.vocabulary, self.context = 24, 1024, 16, 1024, 1024
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lengths", "decoder_batches.txt")) as file: rows = [[int(word) for word in line.split()] for line in file]
+        generator = torch.Generator().manual_seed(0)
+        self.batches = [[torch.randint(1, self.vocabulary, (length + 1,), generator=generator).tolist() for length in row] for row in rows]
+
+
+def by_hand(names, steps=60, skip=15):
+    workload = Reference()
+    real = sum(len(ids) - 1 for batch in workload.batches for ids in batch) / len(workload.batches)
+    for name in names:
+        try:
+            torch.manual_seed(0); torch.set_float32_matmul_precision("high")
+            step = maker(workload)(*name.split(":"))
+            torch.cuda.reset_peak_memory_stats()
+            times, losses = [], []
+            for index in range(steps):
+                torch.cuda.synchronize(); start = time.perf_counter()
+                loss = step()
+                torch.cuda.synchronize()
+                if index >= skip: times.append((time.perf_counter() - start) * 1e3)
+                losses.append(loss.item())
+            print(json.dumps(dict(mode=name, ms=round(statistics.median(times), 2), mean_ms=round(statistics.mean(times), 2), real_tokens=int(real), tok_per_s=int(real / statistics.mean(times) * 1e3),
+                                  peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2), loss=round(losses[0], 4), last_loss=round(losses[-1], 4))), flush=True)
+        except Exception as error: print(json.dumps(dict(mode=name, error=str(error)[:300])), flush=True)
+        torch.compiler.reset(); torch.cuda.empty_cache()
+
 
 if __name__ == "__main__":
-    for m in sys.argv[1:]:
-        try: run(m)
-        except Exception as e: print(json.dumps(dict(mode=m, error=str(e)[:300])), flush=True)
-        torch.compiler.reset(); torch.cuda.empty_cache()
+    if sys.argv[1:2] == ["--serve"]:
+        given = Workload(sys.argv[2])
+        torch.set_float32_matmul_precision("highest")
+        ways = {name: given.variants() for name in ("padded", "padded-longest", "packed", "jagged")}
+        # Compiling a mask of this size gains nothing and takes long.
+        ways["dense-mask"] = given.variants(compiled=False)
+        serve(given, ways, maker(given, given.weights()))
+    else: by_hand(sys.argv[1:])

@@ -17,7 +17,7 @@ try
         78 configuration, 130 interrupted, 143 terminated.
         """)
     {
-        AttentionCommand.Create(), BenchCommand.Create(), EvaluateCommand.Create(), GenerateCommand.Create(), InfoCommand.Create(), InspectCommand.Create(), TrainCommand.Create(),
+        AttentionCommand.Create(), AuditCommand.Create(), BenchCommand.Create(), EvaluateCommand.Create(), GenerateCommand.Create(), InfoCommand.Create(), InspectCommand.Create(), TrainCommand.Create(),
     };
     root.Add(CommonOptions.Json);
     root.Add(CommonOptions.Verbose);

@@ -44,7 +44,7 @@ internal sealed unsafe partial class CudaBackend
         }
         _launches[_launched++ % RememberedLaunches] = kernel.Name;
         if (result != CudaResult.Success) throw Failure(result, $"launching {kernel.Name} with {blocks} blocks of {threads} threads and {sharedBytes} bytes of shared memory");
-        if (IsSynchronous) Check(Driver.StreamSynchronize(Stream), $"kernel {kernel.Name}");
+        if (IsSynchronous && !IsCapturing) Check(Driver.StreamSynchronize(Stream), $"kernel {kernel.Name}");
     }
 
     /// <summary>Remembers work that another library launches, for the message of a fault.</summary>

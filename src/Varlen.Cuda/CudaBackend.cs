@@ -77,6 +77,7 @@ internal sealed unsafe partial class CudaBackend : Backend
     {
         if (bytes == 0) return;
         EnsureCurrent();
+        RefuseInCapture("it sends numbers of the host, which a replay would send again");
         lock (_uploadGate) _uploads.Send(source, destination, bytes);
     }
 
@@ -84,6 +85,7 @@ internal sealed unsafe partial class CudaBackend : Backend
     {
         if (bytes == 0) return;
         EnsureCurrent();
+        RefuseInCapture("it reads values back and waits for them");
         Check(Driver.CopyDeviceToHost(destination, source, (nuint)bytes, Stream), "cuMemcpyDtoHAsync");
         Synchronize();
     }
@@ -105,24 +107,26 @@ internal sealed unsafe partial class CudaBackend : Backend
     public override PendingRead StartRead(nint source, int bytes)
     {
         EnsureCurrent();
+        RefuseInCapture("it reads values back");
         return new CudaPendingRead(this, source, bytes);
     }
 
     public override void Synchronize()
     {
         EnsureCurrent();
+        RefuseInCapture("it waits for the device");
         CountWait();
         Check(Driver.StreamSynchronize(Stream), "waiting for the device");
     }
 
-    /// <summary>Sends values for a launch, in order with the stream.</summary>
+    /// <summary>Sends values that are kept, in order with the stream.</summary>
     public DeviceArray Upload<T>(ReadOnlySpan<T> values) where T : unmanaged
     {
         long bytes = (long)values.Length * sizeof(T);
         if (bytes == 0) return default;
-        nint pointer = Allocator.Allocate(bytes);
+        nint pointer = Pool.Allocate(bytes);
         fixed (T* p = values) CopyFromHost((nint)p, pointer, bytes);
-        return new DeviceArray(Allocator, pointer, bytes);
+        return new DeviceArray(Pool, pointer, bytes);
     }
 
     /// <summary>Pinned memory and an event for a read of a few bytes.</summary>

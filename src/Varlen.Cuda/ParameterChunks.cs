@@ -6,7 +6,7 @@ namespace Varlen.Backends.Cuda;
 
 /// <summary>
 /// Tables on the device of parameters cut into chunks: one launch goes over all of them. A table is sent once and kept while the tensors stay where
-/// they are, which is the whole of a training run; those used last are kept.
+/// they are, which is the whole of a training run; those used last are kept, and those that a graph reads for as long as the graph.
 /// </summary>
 internal sealed unsafe class ParameterChunks(CudaBackend backend)
 {
@@ -55,18 +55,26 @@ internal sealed unsafe class ParameterChunks(CudaBackend backend)
             if (!MemoryMarshal.AsBytes(known.Entries.AsSpan()).SequenceEqual(bytes)) continue;
             _tables.RemoveAt(i);
             _tables.Add(known);
-            return known;
+            return Keep(known);
         }
-        if (_tables.Count == Kept)
+        if (_tables.Count(table => !table.IsPinned) == Kept)
         {
-            _tables[0].Dispose();
-            _tables.RemoveAt(0);
+            int oldest = _tables.FindIndex(table => !table.IsPinned);
+            _tables[oldest].Dispose();
+            _tables.RemoveAt(oldest);
         }
         var chunks = new List<Chunk>();
         for (int i = 0; i < entries.Length; i++)
             for (int number = 0; (long)number * ChunkElements < entries[i].Count; number++) chunks.Add(new Chunk(i, number));
         var table = new Table(entries, backend.Upload<Entry>(entries), backend.Upload<Chunk>(CollectionsMarshal.AsSpan(chunks)), chunks.Count);
         _tables.Add(table);
+        return Keep(table);
+    }
+
+    // A graph reads it for as long as the graph lives, and must find it there when it is recorded.
+    private Table Keep(Table table)
+    {
+        backend.Recorder?.Own(table.Pin());
         return table;
     }
 
@@ -83,11 +91,27 @@ internal sealed unsafe class ParameterChunks(CudaBackend backend)
         public nint Parameters { get; } = parameters.Pointer;
         public nint Chunks { get; } = chunks.Pointer;
         public int Count { get; } = count;
+        private int _pins;
+
+        /// <summary>Whether a graph reads it.</summary>
+        public bool IsPinned => _pins > 0;
+
+        /// <summary>Keeps it until the result is disposed.</summary>
+        public IDisposable Pin()
+        {
+            _pins++;
+            return new Unpin(this);
+        }
 
         public void Dispose()
         {
             parameters.Dispose();
             chunks.Dispose();
+        }
+
+        private sealed class Unpin(Table table) : IDisposable
+        {
+            public void Dispose() => table._pins--;
         }
     }
 

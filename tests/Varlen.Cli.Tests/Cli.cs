@@ -65,10 +65,12 @@ internal static class Cli
     public static CliResult RunIn(string folder, params string[] args) => Run(new ProcessStartInfo(Program, args) { WorkingDirectory = folder });
 
     /// <summary>Runs it on the emulated GPU whose libraries VARLEN_CUDA_LIBRARIES names; skips the test where that names none.</summary>
-    public static CliResult RunEmulated(IReadOnlyDictionary<string, string> variables, params string[] args)
+    public static CliResult RunEmulated(IReadOnlyDictionary<string, string> variables, params string[] args) => RunEmulated(new ProcessStartInfo(Program, args), variables);
+
+    /// <summary>As <see cref="RunEmulated(IReadOnlyDictionary{string, string}, string[])"/>, of any program.</summary>
+    public static CliResult RunEmulated(ProcessStartInfo start, IReadOnlyDictionary<string, string> variables)
     {
         Assert.SkipUnless(s_emulator is not null && s_emulator.TrimEnd('/').EndsWith("emulator", StringComparison.Ordinal) && Directory.Exists(s_emulator), "VARLEN_CUDA_LIBRARIES does not name the emulator's folder");
-        var start = new ProcessStartInfo(Program, args);
         start.Environment["VARLEN_CUDA_LIBRARIES"] = s_emulator;
         start.Environment.Remove("CUDA_VISIBLE_DEVICES");
         foreach ((string name, string value) in variables) start.Environment[name] = value;

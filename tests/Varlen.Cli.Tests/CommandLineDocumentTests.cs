@@ -38,7 +38,8 @@ public sealed partial class CommandLineDocumentTests
         foreach (string command in new[]
         {
             "train texts chat.jsonl --steps 1 --out run --json", "train texts --steps 2 --stop-after 1 --out stopped --json", "evaluate run texts --json", "generate run --max-tokens 5 --json",
-            "inspect texts --json", "info --json", "attention batch.safetensors out.safetensors --json",
+            "inspect texts --json", "audit run --documents 2 --json", "info --json", "attention batch.safetensors out.safetensors --json",
+            "bench step --lengths fixed:4x2 --layers 1 --width 8 --rounds 1 --warmup 0 --json", "bench gpt2 --lengths fixed:4x2 --layers 1 --width 8 --rounds 1 --warmup 0 --json",
             "bench attention --lengths fixed:16x2 --rounds 1 --json", "bench matmul --rounds 1 --json", "bench ops --tokens 16 --features 16 --rounds 1 --json",
         })
         {
@@ -92,7 +93,7 @@ public sealed partial class CommandLineDocumentTests
         var options = new Dictionary<string, SortedSet<string>>();
         foreach (string line in Documents.Blocks(Page).Where(block => block.Language == "text" && block.Lines[0].StartsWith("varlen ", StringComparison.Ordinal)).SelectMany(block => string.Join('\n', block.Lines).Replace("\n ", " ", StringComparison.Ordinal).Split('\n')))
         {
-            string name = string.Join(' ', line.Split(' ').Skip(1).TakeWhile(word => word.All(char.IsAsciiLetterLower)));
+            string name = string.Join(' ', line.Split(' ').Skip(1).TakeWhile(word => word.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c))));
             if (!options.TryGetValue(name, out SortedSet<string>? known)) options[name] = known = new(StringComparer.Ordinal);
             known.UnionWith(LongOption().Matches(line).Select(match => match.Value));
         }

@@ -7,7 +7,7 @@ namespace Varlen.Cli.Tests;
 /// <summary>
 /// What the documents show is true. Blocks of commands (sh, bash, console) are run, in order, in a folder that holds what they name; C# is
 /// part of a compiled file; JSON can be parsed; files exist. A command that is no varlen command says "(not run by the tests)" beside it.
-/// Runs are shortened: 2 steps for training, 1 when it is to stop early, 1 round for bench.
+/// Runs are shortened: 2 steps for training, 1 when it is to stop early, 1 round for bench, of a model of 1 block.
 /// </summary>
 public sealed partial class DocumentTests
 {
@@ -83,6 +83,7 @@ public sealed partial class DocumentTests
     private static string[] Shortened(string[] words) => words switch
     {
         ["train", ..] when !words.Contains("--resume") => With(words.Contains("--stop-after") ? With(words, "--stop-after", "1") : words, "--steps", "2"),
+        ["bench", "step" or "gpt2", ..] => With(With(With(words, "--rounds", "1"), "--warmup", "0"), "--layers", "1"),
         ["bench", ..] => With(words, "--rounds", "1"),
         _ => words,
     };

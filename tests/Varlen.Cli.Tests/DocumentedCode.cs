@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Varlen.Auditing;
 using Varlen.Checkpoints;
 using Varlen.Data;
 using Varlen.Models;
@@ -54,6 +55,51 @@ public sealed class DocumentedCode
             }
         }
         Assert.True(Loss(model, batch) < first / 2, $"from {first} to {Loss(model, batch)}");
+    }
+
+    [Fact]
+    public void AuditOfAModel()
+    {
+        using Decoder model = SmallModel();
+        IReadOnlyList<TokenSequence> documents = [.. TokenSequence.Cut(document1, 8), .. TokenSequence.Cut(document2, 8)];
+        foreach (AuditCheck check in new ModelAudit(model, documents).Run())
+            Assert.True(check.Outcome != AuditOutcome.Fails, $"{check.Claim}: {check.Detail}");
+    }
+
+    [Fact]
+    public void AuditOfALoader()
+    {
+        using TemporaryFolder folder = Documents.Workplace();
+        TextCorpus.Tokenize([folder.File("texts")], new Text.ByteTokenizer(), folder.File("tokens.bin"));
+        using TokenStore store = TokenStore.Open(folder.File("tokens.bin"));
+        SequencePlan plan = SequencePlan.Create(store, context: 32, seed: 1);
+        using var loader = new PackedLoader(store, plan, new LoaderOptions { BatchTokens = 64 });
+        foreach (AuditCheck check in new DataAudit(store, plan).Epoch("my loader", DataAudit.Epoch(loader), EvaluationBatches.Read(store, plan, batchTokens: 64)))
+            Assert.True(check.Outcome == AuditOutcome.Holds, $"{check.Claim}: {check.Detail}");
+    }
+
+    [Fact]
+    public void AStepThatIsRecorded()
+    {
+        using Decoder model = SmallModel();
+        using var optimizer = new AdamW(model.Parameters());
+        using var state = new StepState(seed: 1);
+        using PackedBatch batch1 = SmallBatch(), batch2 = PackedBatch.Create([.. TokenSequence.Cut(document2, 8)]);
+        PackedBatch[] epoch = [batch1, batch2, batch1, batch1, batch2];
+        double learningRate = 1e-2, first = Loss(model, batch1);
+        int number = 0;
+        using var step = new CapturedStep(model, new BatchLimits(Tokens: 4096, Sequences: 64), batches =>
+        {
+            optimizer.ZeroGrad();
+            using (TensorScope.Begin()) model.LossSum(batches[0]).Backward(state.LossGradient);
+            optimizer.Step(state);
+        });
+        foreach (PackedBatch batch in epoch)
+        {
+            state.Begin(++number, learningRate, lossScale: 1.0 / batch.TargetCount);      // what changes from step to step stays outside
+            step.Run(batch);
+        }
+        Assert.True(Loss(model, batch1) < first, $"from {first} to {Loss(model, batch1)}");
     }
 
     [Fact]

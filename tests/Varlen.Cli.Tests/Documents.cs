@@ -42,7 +42,7 @@ internal static partial class Documents
     /// <summary>The words of a command without its comment; double quotes keep a word together.</summary>
     public static string[] Words(string command) => [.. Word().Matches(Comment().Replace(command, "")).Select(match => match.Groups[1].Success ? match.Groups[1].Value : match.Value)];
 
-    /// <summary>A working folder with everything that the documents' commands name: texts, chat.jsonl, lengths.txt, batch.safetensors, gpt2, README.md and docs.</summary>
+    /// <summary>A working folder with everything that the documents' commands name: texts, chat.jsonl, pairs.jsonl, lengths.txt, batch.safetensors, gpt2, README.md and docs.</summary>
     public static TemporaryFolder Workplace()
     {
         var folder = new TemporaryFolder();
@@ -51,6 +51,7 @@ internal static partial class Documents
         for (int i = 0; i < 6; i++) folder.Write($"texts/{i}.txt", string.Concat(Enumerable.Repeat($"once upon a time there were {i} words. ", 2 * i + 4)));
         folder.Write("texts/more/notes.md", "# Notes\n\na heading, and a line\n");
         folder.Write("chat.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $"{{\"text\":\"message {i}: {new string('a', i)}\"}}\n")));
+        folder.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $"{{\"prompt\":\"{i}: \",\"completion\":\"{new string('a', i)}\"}}\n")));
         folder.Write("lengths.txt", "5\n3\n70\n");
         foreach (string name in Names) File.Copy(Path.Combine(Root, name), folder.File(name));
         AttentionFiles.AttentionFile.Random([5, 0, 3], [5, 2, 3], heads: 4, keyHeads: 2, features: 16, DType.Float32).Write(folder, "batch.safetensors");

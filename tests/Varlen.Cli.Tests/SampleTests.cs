@@ -17,6 +17,14 @@ public sealed class SampleTests
     }
 
     [Fact]
+    public void TheTutorialPrintsTheSameOnAGpu()
+    {
+        CliResult result = Cli.RunEmulated(new ProcessStartInfo(Program("VarlenTutorial"), ["--device", "cuda"]), new Dictionary<string, string>());
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.Equal(Run("VarlenTutorial", Environment.CurrentDirectory), result.Output.Split('\n'));
+    }
+
+    [Fact]
     public void AttentionPrintsWhatItPromises() => Assert.Equal(
     [
         "cu_seqlens: [0, 5, 8, 15], longest 7",
@@ -42,11 +50,15 @@ public sealed class SampleTests
         Assert.Equal(Text.Tokenizer.Load(folder.File("model")).VocabularySize, model.VocabularySize);
     }
 
-    private static string[] Run(string sample, string workingFolder, params string[] args)
+    private static string Program(string sample)
     {
         string folder = AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar);
-        string program = Path.Combine(folder, "..", "..", sample, Path.GetFileName(folder), OperatingSystem.IsWindows() ? $"{sample}.exe" : sample);
-        using Process process = Process.Start(new ProcessStartInfo(program, args) { RedirectStandardOutput = true, WorkingDirectory = workingFolder })!;
+        return Path.Combine(folder, "..", "..", sample, Path.GetFileName(folder), OperatingSystem.IsWindows() ? $"{sample}.exe" : sample);
+    }
+
+    private static string[] Run(string sample, string workingFolder, params string[] args)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(Program(sample), args) { RedirectStandardOutput = true, WorkingDirectory = workingFolder })!;
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         Assert.Equal(0, process.ExitCode);

@@ -28,9 +28,14 @@ Device* device_at(int ordinal) { return ordinal >= 0 && ordinal < device_count()
 
 static bool is_default(void* stream) { return (uint64_t)stream <= 2; }
 
+Stream* find_stream(void* stream) { return streams.count(static_cast<Stream*>(stream)) ? static_cast<Stream*>(stream) : nullptr; }
+const std::set<Stream*>& all_streams() { return streams; }
+
 CUresult stream_device(void* stream, Device** device) {
     if (!is_default(stream) && !streams.count(static_cast<Stream*>(stream))) return kInvalidHandle;
     *device = is_default(stream) ? current : static_cast<Stream*>(stream)->device;
+    // Stricter than the real one, which lets streams that do not wait for the default one go on.
+    if (is_default(stream) && refuse_in_capture("work on the default stream")) return kCaptureImplicit;
     return kSuccess;
 }
 
@@ -54,23 +59,15 @@ static constexpr ErrorName kErrors[] = {
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}, {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"}, {600, "CUDA_ERROR_NOT_READY", "device not ready"},
     {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}, {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"},
     {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"}, {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}, {802, "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"},
+    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}, {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"},
+    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would make the legacy stream depend on a capturing blocking stream"}, {907, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
+    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 static const ErrorName* error_at(int code) {
     for (const ErrorName& e : kErrors)
         if (e.code == code) return &e;
     return nullptr;
-}
-
-std::string temporary_file(const void* bytes, size_t count) {
-    char path[] = "/tmp/varlen-emulator-XXXXXX";
-    int file = mkstemp(path);
-    if (file < 0) return {};
-    bool written = write(file, bytes, count) == (ssize_t)count;
-    close(file);
-    if (written) return path;
-    unlink(path);
-    return {};
 }
 
 static double now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -189,7 +186,7 @@ EXPORT CUresult cuCtxSetCurrent(void* context) {
 }
 EXPORT CUresult cuCtxGetCurrent(void** context) { ENTER; *context = current; return kSuccess; }
 EXPORT CUresult cuCtxGetDevice(int* device) { ENTER_CONTEXT; *device = current->ordinal; return kSuccess; }
-EXPORT CUresult cuCtxSynchronize() { ENTER_CONTEXT; return kSuccess; }
+EXPORT CUresult cuCtxSynchronize() { ENTER_OUTSIDE; return kSuccess; }
 
 // --- streams ---
 EXPORT CUresult cuStreamCreate(void** stream, unsigned flags) {
@@ -201,6 +198,7 @@ EXPORT CUresult cuStreamCreate(void** stream, unsigned flags) {
 EXPORT CUresult cuStreamCreateWithPriority(void** stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
 EXPORT CUresult cuStreamDestroy_v2(void* stream) {
     ENTER_CONTEXT;
+    if (capture_of(stream)) return kCaptureUnsupported;
     if (!streams.erase(static_cast<Stream*>(stream))) return kInvalidHandle;
     delete static_cast<Stream*>(stream);
     return kSuccess;
@@ -209,6 +207,7 @@ EXPORT CUresult cuStreamDestroy_v2(void* stream) {
     ENTER_CONTEXT;                                                   \
     Device* device;                                                  \
     if (CUresult code = stream_device(stream, &device)) return code; \
+    if (capture_of(stream)) return break_capture(find_stream(stream), __func__); \
     return kSuccess
 EXPORT CUresult cuStreamSynchronize(void* stream) { STREAM_CALL; }
 EXPORT CUresult cuStreamQuery(void* stream) { STREAM_CALL; }
@@ -218,12 +217,9 @@ EXPORT CUresult cuStreamWaitEvent(void* stream, void* event, unsigned) {
     if (CUresult code = stream_device(stream, &device)) return code;
     return events.count(static_cast<Event*>(event)) ? kSuccess : kInvalidHandle;
 }
-EXPORT CUresult cuStreamIsCapturing(void*, int* status) { ENTER_CONTEXT; *status = 0; return kSuccess; }
 #define NOT_SUPPORTED(name) \
     EXPORT CUresult name() { ENTER; return kNotSupported; }
-NOT_SUPPORTED(cuStreamBeginCapture_v2) NOT_SUPPORTED(cuStreamEndCapture) NOT_SUPPORTED(cuStreamGetCaptureInfo_v2) NOT_SUPPORTED(cuGraphCreate)
-NOT_SUPPORTED(cuGraphInstantiateWithFlags) NOT_SUPPORTED(cuGraphLaunch) NOT_SUPPORTED(cuGraphUpload) NOT_SUPPORTED(cuGraphDestroy)
-NOT_SUPPORTED(cuGraphExecDestroy) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuLaunchKernelEx)
+NOT_SUPPORTED(cuStreamGetCaptureInfo_v2) NOT_SUPPORTED(cuGraphCreate) NOT_SUPPORTED(cuGraphUpload) NOT_SUPPORTED(cuGraphExecUpdate_v2) NOT_SUPPORTED(cuLaunchKernelEx)
 
 // --- events ---
 EXPORT CUresult cuEventCreate(void** event, unsigned flags) {
@@ -244,12 +240,17 @@ EXPORT CUresult cuEventRecord(void* event, void* stream) {
     if (CUresult code = stream_device(stream, &device)) return code;
     auto* e = static_cast<Event*>(event);
     if (!events.count(e) || e->device != device) return kInvalidHandle;
+    e->captured = capture_of(stream) != nullptr;
     e->recorded = true;
     e->milliseconds = now();
     return kSuccess;
 }
-EXPORT CUresult cuEventQuery(void* event) { ENTER_CONTEXT; return events.count(static_cast<Event*>(event)) ? kSuccess : kInvalidHandle; }
-EXPORT CUresult cuEventSynchronize(void* event) { ENTER_CONTEXT; return events.count(static_cast<Event*>(event)) ? kSuccess : kInvalidHandle; }
+static CUresult passed(void* event) {
+    auto* e = static_cast<Event*>(event);
+    return !events.count(e) ? kInvalidHandle : e->captured ? kCapturedEvent : kSuccess;
+}
+EXPORT CUresult cuEventQuery(void* event) { ENTER_OUTSIDE; return passed(event); }
+EXPORT CUresult cuEventSynchronize(void* event) { ENTER_OUTSIDE; return passed(event); }
 EXPORT CUresult cuEventElapsedTime(float* milliseconds, void* begin, void* end) {
     ENTER_CONTEXT;
     auto *a = static_cast<Event*>(begin), *b = static_cast<Event*>(end);
@@ -261,7 +262,7 @@ EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, void* begin, void* en
 
 // --- modules ---
 EXPORT CUresult cuModuleLoadDataEx(void** module, const void* image, unsigned, int*, void**) {
-    ENTER_CONTEXT;
+    ENTER_OUTSIDE;
     ImageHeader header;
     if (!module || !image) return kInvalidValue;
     if (memcmp(image, kImageMagic, sizeof kImageMagic) != 0) return report(kInvalidImage, "the module was not compiled by the emulator's NVRTC");
@@ -358,7 +359,11 @@ EXPORT CUresult cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigne
     if (!parameters || !parameters[0] || extra) return kInvalidValue;
     if ((int)shared > f->dynamic_limit) return kInvalidValue;
     if (bx > f->facts.threads) return kOutOfResources;
-    return launch(f, Extent{gx, gy, gz}, bx, shared, parameters[0], device);
+    auto* given = static_cast<const unsigned char*>(parameters[0]);
+    if (!capture_of(stream)) return launch(f, Extent{gx, gy, gz}, bx, shared, given, device);
+    return enqueue(stream, [=, kept = std::vector<unsigned char>(given, given + f->facts.argument_bytes)] {
+        return known(f) ? launch(f, Extent{gx, gy, gz}, bx, shared, kept.data(), device) : report(kInvalidHandle, "a graph launches a kernel whose module was unloaded");
+    });
 }
 
 // --- errors ---

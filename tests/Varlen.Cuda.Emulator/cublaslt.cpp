@@ -136,16 +136,19 @@ void write(void* data, int type, int64_t i, double value) {
     }
 }
 
-// Whether a range lies in device memory, as the fake driver in this folder knows.
+// A function of the fake driver in this folder; null when that is not loaded.
+void* of_driver(const char* name) {
+    Dl_info self;
+    dladdr(reinterpret_cast<void*>(&write), &self);
+    std::string path = self.dli_fname;
+    void* driver = dlopen((path.substr(0, path.rfind('/')) + "/libcuda.so.1").c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    return driver ? dlsym(driver, name) : nullptr;
+}
+
+// Whether a range lies in device memory, as the driver knows.
 bool holds(const void* data, size_t bytes) {
     typedef int (*Holds)(uint64_t, size_t);
-    static const Holds ask = [] {
-        Dl_info self;
-        dladdr(reinterpret_cast<void*>(&write), &self);
-        std::string path = self.dli_fname;
-        void* driver = dlopen((path.substr(0, path.rfind('/')) + "/libcuda.so.1").c_str(), RTLD_LAZY | RTLD_NOLOAD);
-        return driver ? reinterpret_cast<Holds>(dlsym(driver, "emulatorHolds")) : nullptr;
-    }();
+    static const Holds ask = reinterpret_cast<Holds>(of_driver("emulatorHolds"));
     return !ask || ask((uint64_t)data, bytes);
 }
 
@@ -281,8 +284,72 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoCheck(void* handle, void* d, void* a, vo
     return result->state = check(static_cast<Descriptor*>(d), static_cast<Layout*>(a), static_cast<Layout*>(b), static_cast<Layout*>(c), static_cast<Layout*>(r));
 }
 
+namespace {
+
+// One product with everything it needs, as it was when it was asked for.
+struct Product {
+    Descriptor d;
+    Layout a, b, c, r;
+    const void *A, *B, *C;
+    void* D;
+    const void *alpha, *beta;  // null: on the host, and here
+    double host_alpha, host_beta;
+    void* workspace;
+    size_t workspace_bytes;
+
+    cublasStatus_t run() const {
+        if (alpha && (!holds(alpha, size_of(d.scale)) || !holds(beta, size_of(d.scale)))) return kExecutionFailed;
+        double al = alpha ? read(alpha, d.scale, 0) : host_alpha, be = beta ? read(beta, d.scale, 0) : host_beta;
+        if (be != 0 && !C) return kInvalidValue;
+        if (!holds(A, a, "A") || !holds(B, b, "B") || !holds(D, r, "D") || (be != 0 && !holds(C, c, "C"))) return kExecutionFailed;
+        if (workspace_bytes && !holds(workspace, workspace_bytes)) return kInvalidValue;
+        bool has_bias = d.epilogue & kBias;
+        int bias_type = d.bias_type < 0 ? r.type : d.bias_type;
+        int64_t m = r.rows, n = r.cols, k = d.trans_a ? a.rows : a.cols;
+        if (has_bias && (!d.bias || !holds(d.bias, m * size_of(bias_type)))) return kInvalidValue;
+        if (workspace) memset(workspace, 0xFF, workspace_bytes);
+
+        for (int batch = 0; batch < r.batch; batch++) {
+            // Row i of D is the sum of the rows k of op(B), each times op(A)[i, k].
+            std::vector<double> left = unpack(A, a, d.trans_a, batch * a.batch_stride), right = unpack(B, b, d.trans_b, batch * b.batch_stride);
+            if (d.compute == 77) round_to_tf32(left), round_to_tf32(right);
+            std::vector<double> sums(n);
+            for (int64_t i = 0; i < m; i++) {
+                std::fill(sums.begin(), sums.end(), 0.0);
+                for (int64_t l = 0; l < k; l++) {
+                    double x = left[i * k + l];
+                    const double* row = &right[l * n];
+                    for (int64_t j = 0; j < n; j++) sums[j] += x * row[j];
+                }
+                for (int64_t j = 0; j < n; j++) {
+                    double y = al * sums[j];
+                    if (be != 0) y += be * read(C, c.type, batch * c.batch_stride + i * c.row_step() + j * c.col_step());
+                    if (has_bias) y += read(d.bias, bias_type, batch * d.bias_stride + i);
+                    if ((d.epilogue & kAux) && (d.epilogue & kGelu)) write(d.aux, d.aux_type < 0 ? r.type : d.aux_type, batch * d.aux_stride + i + j * d.aux_ld, y);
+                    if (d.epilogue & kRelu) y = y < 0 ? 0 : y;
+                    if (d.epilogue & kGelu) y = gelu(y);
+                    write(D, r.type, batch * r.batch_stride + i * r.row_step() + j * r.col_step(), y);
+                }
+            }
+        }
+        return kSuccess;
+    }
+};
+
+// Puts a product into the graph that a stream is captured into; false when it is not.
+bool record(void* stream, const Product& product) {
+    typedef int (*Record)(void*, int (*)(void*), void*, void (*)(void*));
+    static const Record ask = reinterpret_cast<Record>(of_driver("emulatorRecord"));
+    auto* kept = new Product(product);
+    if (ask && ask(stream, [](void* p) { return static_cast<Product*>(p)->run() == kSuccess ? 0 : 719; }, kept, [](void* p) { delete static_cast<Product*>(p); })) return true;
+    delete kept;
+    return false;
+}
+
+}  // namespace
+
 EXPORT cublasStatus_t cublasLtMatmul(void* handle, void* descriptor, const void* alpha, const void* A, void* a_layout, const void* B, void* b_layout, const void* beta, const void* C,
-                                     void* c_layout, void* D, void* d_layout, const Algorithm* algorithm, void* workspace, size_t workspace_bytes, void*) {
+                                     void* c_layout, void* D, void* d_layout, const Algorithm* algorithm, void* workspace, size_t workspace_bytes, void* stream) {
     ENTER;
     auto* d = static_cast<Descriptor*>(descriptor);
     auto *a = static_cast<Layout*>(a_layout), *b = static_cast<Layout*>(b_layout), *c = static_cast<Layout*>(c_layout), *r = static_cast<Layout*>(d_layout);
@@ -290,40 +357,8 @@ EXPORT cublasStatus_t cublasLtMatmul(void* handle, void* descriptor, const void*
     if (cublasStatus_t status = check(d, a, b, c, r)) return status;
     if (algorithm && algorithm->data[0] != kAlgorithmMark) return kInvalidValue;
     if (d->pointer_mode > 1) return kNotSupported;
-    if (d->pointer_mode == 1 && (!holds(alpha, size_of(d->scale)) || !holds(beta, size_of(d->scale)))) return kExecutionFailed;
-    double al = read(alpha, d->scale, 0), be = read(beta, d->scale, 0);
-    if (be != 0 && !C) return kInvalidValue;
-    if (!holds(A, *a, "A") || !holds(B, *b, "B") || !holds(D, *r, "D") || (be != 0 && !holds(C, *c, "C"))) return kExecutionFailed;
-    if (workspace_bytes && !holds(workspace, workspace_bytes)) return kInvalidValue;
-    bool has_bias = d->epilogue & kBias;
-    int bias_type = d->bias_type < 0 ? r->type : d->bias_type;
-    int64_t m = r->rows, n = r->cols, k = d->trans_a ? a->rows : a->cols;
-    if (has_bias && (!d->bias || !holds(d->bias, m * size_of(bias_type)))) return kInvalidValue;
-    if (workspace) memset(workspace, 0xFF, workspace_bytes);
-
-    for (int batch = 0; batch < r->batch; batch++) {
-        // Row i of D is the sum of the rows k of op(B), each times op(A)[i, k].
-        std::vector<double> left = unpack(A, *a, d->trans_a, batch * a->batch_stride), right = unpack(B, *b, d->trans_b, batch * b->batch_stride);
-        if (d->compute == 77) round_to_tf32(left), round_to_tf32(right);
-        std::vector<double> sums(n);
-        for (int64_t i = 0; i < m; i++) {
-            std::fill(sums.begin(), sums.end(), 0.0);
-            for (int64_t l = 0; l < k; l++) {
-                double x = left[i * k + l];
-                const double* row = &right[l * n];
-                for (int64_t j = 0; j < n; j++) sums[j] += x * row[j];
-            }
-            for (int64_t j = 0; j < n; j++) {
-                double y = al * sums[j];
-                if (be != 0) y += be * read(C, c->type, batch * c->batch_stride + i * c->row_step() + j * c->col_step());
-                if (has_bias) y += read(d->bias, bias_type, batch * d->bias_stride + i);
-                if ((d->epilogue & kAux) && (d->epilogue & kGelu)) write(d->aux, d->aux_type < 0 ? r->type : d->aux_type, batch * d->aux_stride + i + j * d->aux_ld, y);
-                if (d->epilogue & kRelu) y = y < 0 ? 0 : y;
-                if (d->epilogue & kGelu) y = gelu(y);
-                write(D, r->type, batch * r->batch_stride + i * r->row_step() + j * r->col_step(), y);
-            }
-        }
-    }
-    return kSuccess;
+    bool on_device = d->pointer_mode == 1;
+    Product product = {*d, *a, *b, *c, *r, A, B, C, D, on_device ? alpha : nullptr, on_device ? beta : nullptr, on_device ? 0 : read(alpha, d->scale, 0), on_device ? 0 : read(beta, d->scale, 0), workspace, workspace_bytes};
+    return record(stream, product) ? kSuccess : product.run();
 }
 EXPORT void emulatorInject(const char* text) { emulator::inject(text); }

@@ -3,16 +3,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 #include "block.h"
 #include "inject.h"
 
 enum CUresult {
     kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotInitialized = 3, kInvalidDevice = 101, kInvalidImage = 200, kInvalidContext = 201,
     kInvalidHandle = 400, kNotFound = 500, kNotReady = 600, kIllegalAddress = 700, kOutOfResources = 701, kLaunchFailed = 719, kNotSupported = 801,
+    kCaptureUnsupported = 900, kCaptureInvalidated = 901, kCaptureImplicit = 906, kCapturedEvent = 907, kCaptureWrongThread = 908,
 };
 
 typedef uint64_t CUdeviceptr;
@@ -28,8 +32,9 @@ struct Device {
     int retained = 0;
     Pool pool;
 };
-struct Stream { Device* device; unsigned flags; };
-struct Event { Device* device; unsigned flags; bool recorded = false; double milliseconds = 0; };
+struct Capture;
+struct Stream { Device* device; unsigned flags; Capture* capture = nullptr; };
+struct Event { Device* device; unsigned flags; bool recorded = false; double milliseconds = 0; bool captured = false; };
 struct Module { Device* device; void* library; std::string image; ModuleFacts facts; std::set<struct Function*> functions; };
 struct Function { Module* module; std::string name; void (*entry)(const void*); KernelFacts facts; int dynamic_limit; };
 
@@ -37,6 +42,17 @@ inline thread_local Device* current;
 int device_count();
 Device* device_at(int ordinal);
 CUresult stream_device(void* stream, Device** device);  // of the current context; null and the two special handles are its default stream
+
+// --- capture ---
+typedef std::function<CUresult()> Work;
+Stream* find_stream(void* stream);  // null: the default stream, or none
+const std::set<Stream*>& all_streams();
+inline Capture* capture_of(void* stream) { Stream* s = find_stream(stream); return s ? s->capture : nullptr; }
+// Does the work, or puts it into the graph that the stream is captured into.
+CUresult enqueue(void* stream, Work work);
+// An error, which spoils the capture, for calls that a thread may not make while it captures.
+CUresult refuse_in_capture(const char* function);
+CUresult break_capture(Stream* stream, const std::string& what);
 
 // Says what went wrong on stderr and keeps it for cuGetErrorString; ends the process when VARLEN_EMULATOR_ABORT is set.
 CUresult report(CUresult code, const std::string& message);
@@ -77,3 +93,6 @@ std::string temporary_file(const void* bytes, size_t count);
 #define ENTER_CONTEXT \
     ENTER;            \
     if (!emulator::current) return kInvalidContext
+#define ENTER_OUTSIDE \
+    ENTER_CONTEXT;    \
+    if (CUresult refused = emulator::refuse_in_capture(__func__)) return refused

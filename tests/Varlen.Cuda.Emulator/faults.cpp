@@ -3,10 +3,22 @@
 #include <signal.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <cstdlib>
 #include <cstring>
 #include "launch.h"
 
 namespace emulator {
+
+std::string temporary_file(const void* bytes, size_t count) {
+    char path[] = "/tmp/varlen-emulator-XXXXXX";
+    int file = mkstemp(path);
+    if (file < 0) return {};
+    bool written = write(file, bytes, count) == (ssize_t)count;
+    close(file);
+    if (written) return path;
+    unlink(path);
+    return {};
+}
 
 static struct sigaction earlier[32];
 

@@ -128,19 +128,22 @@ EXPORT CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, void* stream
     ENTER_CONTEXT;
     Device* device;
     if (CUresult code = stream_device(stream, &device)) return code;
+    // The real one would put an allocation into the graph; nothing here means that.
+    if (capture_of(stream)) return break_capture(find_stream(stream), __func__);
     return allocate(device, bytes, pointer);
 }
-EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) { ENTER_CONTEXT; return allocate(current, bytes, pointer); }
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) { ENTER_OUTSIDE; return allocate(current, bytes, pointer); }
 EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, void* stream) {
     ENTER_CONTEXT;
     Device* device;
     if (CUresult code = stream_device(stream, &device)) return code;
+    if (capture_of(stream)) return break_capture(find_stream(stream), __func__);
     return release(device, pointer);
 }
-EXPORT CUresult cuMemFree_v2(CUdeviceptr pointer) { ENTER_CONTEXT; return pointer ? release(current, pointer) : kSuccess; }
-EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) { ENTER_CONTEXT; return allocate(nullptr, bytes, reinterpret_cast<CUdeviceptr*>(pointer)); }
-EXPORT CUresult cuMemAllocHost_v2(void** pointer, size_t bytes) { ENTER_CONTEXT; return allocate(nullptr, bytes, reinterpret_cast<CUdeviceptr*>(pointer)); }
-EXPORT CUresult cuMemFreeHost(void* pointer) { ENTER_CONTEXT; return release(nullptr, (uint64_t)pointer); }
+EXPORT CUresult cuMemFree_v2(CUdeviceptr pointer) { ENTER_OUTSIDE; return pointer ? release(current, pointer) : kSuccess; }
+EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) { ENTER_OUTSIDE; return allocate(nullptr, bytes, reinterpret_cast<CUdeviceptr*>(pointer)); }
+EXPORT CUresult cuMemAllocHost_v2(void** pointer, size_t bytes) { ENTER_OUTSIDE; return allocate(nullptr, bytes, reinterpret_cast<CUdeviceptr*>(pointer)); }
+EXPORT CUresult cuMemFreeHost(void* pointer) { ENTER_OUTSIDE; return release(nullptr, (uint64_t)pointer); }
 EXPORT CUresult cuMemGetInfo_v2(size_t* available, size_t* total) {
     ENTER_CONTEXT;
     *available = limit() - current->pool.used;
@@ -170,9 +173,12 @@ static bool is_bad_host(uint64_t pointer, size_t bytes) {
     Device* device;                                                \
     if (CUresult code = stream_device(stream, &device)) return code; \
     if (bytes == 0) return kSuccess;                               \
-    if (check) return kInvalidValue;                               \
-    memmove((void*)target, (const void*)source, bytes);            \
-    return kSuccess
+    auto work = [=]() -> CUresult {                                \
+        if (check) return kInvalidValue;                           \
+        memmove((void*)target, (const void*)source, bytes);        \
+        return kSuccess;                                           \
+    };                                                             \
+    return check ? kInvalidValue : emulator::enqueue(stream, work)
 
 EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr target, const void* source, size_t bytes, void* stream) {
     COPY(!is_device(target, bytes) || is_bad_host((uint64_t)source, bytes));
@@ -195,8 +201,11 @@ EXPORT CUresult cuMemsetD8Async(CUdeviceptr target, unsigned char value, size_t 
     if (CUresult code = stream_device(stream, &device)) return code;
     if (bytes == 0) return kSuccess;
     if (!is_device(target, bytes)) return kInvalidValue;
-    memset((void*)target, value, bytes);
-    return kSuccess;
+    return enqueue(stream, [=] {
+        if (!is_device(target, bytes)) return kInvalidValue;
+        memset((void*)target, value, bytes);
+        return kSuccess;
+    });
 }
 EXPORT CUresult cuMemsetD32Async(CUdeviceptr target, unsigned value, size_t count, void* stream) {
     ENTER_CONTEXT;
@@ -204,8 +213,11 @@ EXPORT CUresult cuMemsetD32Async(CUdeviceptr target, unsigned value, size_t coun
     if (CUresult code = stream_device(stream, &device)) return code;
     if (count == 0) return kSuccess;
     if (!is_device(target, 4 * count) || target % 4 != 0) return kInvalidValue;
-    std::fill_n((unsigned*)target, count, value);
-    return kSuccess;
+    return enqueue(stream, [=] {
+        if (!is_device(target, 4 * count)) return kInvalidValue;
+        std::fill_n((unsigned*)target, count, value);
+        return kSuccess;
+    });
 }
 
 // A pool's handle is the pool itself.

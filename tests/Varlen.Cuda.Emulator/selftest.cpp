@@ -7,6 +7,7 @@ static int run(const char* name, Arguments a, unsigned blocks, unsigned threads,
 
 void test_hopper(const std::string& kernels, const std::string& source);  // selftest_hopper.cpp
 void test_attention(const std::string& kernels);                          // selftest_attention.cpp
+void test_capture(const std::string& kernels, const std::string& source);  // selftest_capture.cpp
 
 static void test_kernels() {
     std::vector<float> x(1000);
@@ -226,6 +227,7 @@ int main(int count, char** words) {
     if (wanted("basics")) test_basics(kernels, read(here + "/selftest.cu"));
     if (wanted("hopper")) test_hopper(kernels, read(here + "/selftest_hopper.cu"));
     if (wanted("attention")) test_attention(kernels);
+    if (wanted("capture")) test_capture(kernels, read(here + "/selftest.cu"));
     printf(failures ? "%d failures\n" : "all well\n", failures);
     return failures != 0;
 }

@@ -19,9 +19,13 @@ internal enum AttentionBenchmarkMode
 /// Ratios are shares of the arithmetic peak measured right beside each repetition, and all figures are medians.
 /// </summary>
 internal sealed record AttentionBenchmarkRow(
-    string Workload, int QueryHeads, int KeyHeads, int HeadDim, bool Causal, string Window, DType DType, int Threads, long Tokens,
+    string Workload, int QueryHeads, int KeyHeads, int HeadDim, string Window, DType DType, int Threads, long Tokens,
     double PeakGflops, double ForwardMs, double ForwardGflops, double ForwardRatio, double BestForwardRatio,
-    double? BackwardMs, double? BackwardGflops, double? BackwardRatio, double? BestBackwardRatio);
+    double? BackwardMs, double? BackwardGflops, double? BackwardRatio, double? BestBackwardRatio)
+{
+    /// <summary>Whether a GPU's portable kernels ran alone.</summary>
+    public bool IsPortable { get; init; }
+}
 
 /// <summary>Times the CPU attention kernels on native buffers, without tensors or autograd around them.</summary>
 internal static unsafe class AttentionBenchmark
@@ -89,10 +93,10 @@ internal static unsafe class AttentionBenchmark
             foreach (nint buffer in buffers) NativeBlock.Free((void*)buffer);
         }
         bool both = mode == AttentionBenchmarkMode.Backward;
-        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, window.Right == 0, $"{window.Left},{window.Right}", dtype, threads,
-            tokens, Median(peaks), Median(forward) * 1e3, operations / Median(forward) * 1e-9, Median(forwardRatios), forwardRatios.Max(),
-            both ? Median(backward) * 1e3 : null, both ? 2.5 * operations / Median(backward) * 1e-9 : null,
-            both ? Median(backwardRatios) : null, both ? backwardRatios.Max() : null);
+        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, $"{window.Left},{window.Right}", dtype, threads,
+            tokens, Statistics.Median(peaks), Statistics.Median(forward) * 1e3, operations / Statistics.Median(forward) * 1e-9, Statistics.Median(forwardRatios), forwardRatios.Max(),
+            both ? Statistics.Median(backward) * 1e3 : null, both ? 2.5 * operations / Statistics.Median(backward) * 1e-9 : null,
+            both ? Statistics.Median(backwardRatios) : null, both ? backwardRatios.Max() : null);
     }
 
     private static AttentionSequence[] Sequences(IReadOnlyList<int> lengths, out long tokens)
@@ -137,13 +141,5 @@ internal static unsafe class AttentionBenchmark
             else throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "no fast kernel has this type; use Float32, BFloat16 or Float16");
         }
         return new AttentionOperand { Data = data, DType = dtype, TokenStride = (long)heads * headDim, HeadStride = headDim };
-    }
-
-    private static double Median(List<double> values)
-    {
-        if (values.Count == 0) return double.NaN;
-        values.Sort();
-        int middle = values.Count / 2;
-        return values.Count % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
     }
 }

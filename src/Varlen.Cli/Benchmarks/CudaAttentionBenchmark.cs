@@ -9,13 +9,12 @@ namespace Varlen.Cli.Benchmarks;
 /// <summary>Times the attention kernels of a CUDA device, as launched by the op and without autograd around them; by events, several launches in a row.</summary>
 internal static class CudaAttentionBenchmark
 {
-    private const int LaunchesPerSample = 10, WarmUpSamples = 2;
-
-    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>.</summary>
+    /// <summary>Times one workload; the arguments are those of <see cref="AttentionBenchmark.Run"/>, and whether all kernels but the portable ones are left out.</summary>
     /// <remarks>The peak is what cuBLASLt's matrix product of a large square reaches in the same type, on the same clock.</remarks>
-    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device)
+    public static AttentionBenchmarkRow Run(string workload, IReadOnlyList<int> lengths, int queryHeads, int keyHeads, int headDim, AttentionWindow window, DType dtype, int rounds, AttentionBenchmarkMode mode, Device device, bool portable)
     {
         var backend = (CudaBackend)device.Backend;
+        backend.PortableAttentionOnly = portable;
         using TensorScope scope = TensorScope.Begin();
         using GradMode.Region off = GradMode.NoGrad();
         using var timer = new CudaTimer(backend);
@@ -28,44 +27,16 @@ internal static class CudaAttentionBenchmark
         var call = new AttentionCall(layout, layout, new AttentionOptions { Window = window, Deterministic = device.IsDeterministic }, 1 / Math.Sqrt(headDim));
         var kernels = (IAttentionKernels)device.Backend;
 
-        double peak = MatrixProductGflops(timer, backend, dtype, rounds);
+        double peak = DevicePeak.Measure(device, dtype);
         double operations = 4.0 * headDim * queryHeads * AttentionBenchmark.VisiblePairs(lengths, window);
-        List<double> forward = Time(timer, rounds, () => kernels.AttentionForward(call, q, k, v, null, output, lse));
-        List<double>? backward = mode == AttentionBenchmarkMode.Forward ? null : Time(timer, rounds, () => kernels.AttentionBackward(
+        List<double> forward = DevicePeak.Time(timer, rounds, () => kernels.AttentionForward(call, q, k, v, null, output, lse));
+        List<double>? backward = mode == AttentionBenchmarkMode.Forward ? null : DevicePeak.Time(timer, rounds, () => kernels.AttentionBackward(
             call, q, k, v, null, output, lse, outputGradient, null, new GradientTarget(dq, false), new GradientTarget(dk, false), new GradientTarget(dv, false)));
         double Rate(double factor, double milliseconds) => factor * operations / milliseconds * 1e-6;
-        double forwardMs = StepRow.Median(forward);
-        double? backwardMs = backward is null ? null : StepRow.Median(backward);
-        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, window.Right == 0, $"{window.Left},{window.Right}", dtype, Device.CpuThreads, tokens, peak,
+        double forwardMs = Statistics.Median(forward);
+        double? backwardMs = backward is null ? null : Statistics.Median(backward);
+        return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, $"{window.Left},{window.Right}", dtype, Device.CpuThreads, tokens, peak,
             forwardMs, Rate(1, forwardMs), Rate(1, forwardMs) / peak, Rate(1, forward.Min()) / peak,
-            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak);
-    }
-
-    private static List<double> Time(CudaTimer timer, int rounds, Action launch)
-    {
-        var samples = new List<double>();
-        for (int round = -WarmUpSamples; round < rounds; round++)
-        {
-            double milliseconds = timer.Measure(() =>
-            {
-                for (int i = 0; i < LaunchesPerSample; i++) launch();
-            });
-            if (round >= 0) samples.Add(milliseconds / LaunchesPerSample);
-        }
-        return samples;
-    }
-
-    private static double MatrixProductGflops(CudaTimer timer, CudaBackend backend, DType dtype, int rounds)
-    {
-        using TensorScope scope = TensorScope.Begin();
-        // Large enough to fill every multiprocessor many times.
-        int size = 64 * backend.MultiprocessorCount;
-        Tensor a = Tensor.Randn([size, size], 1, dtype, backend.Device), b = Tensor.Randn([size, size], 2, dtype, backend.Device);
-        double milliseconds = StepRow.Median(Time(timer, Math.Min(rounds, 5), () =>
-        {
-            using TensorScope each = TensorScope.Begin();
-            F.MatMul(a, b);
-        }));
-        return 2.0 * size * size * size / milliseconds * 1e-6;
+            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak) { IsPortable = portable };
     }
 }

@@ -84,7 +84,7 @@ internal static unsafe class MatMulBenchmark
             NativeBlock.Free(memory);
         }
         MatMulRow[] rows = cases.Select(c => c.Row(threads, peaks.Max())).ToArray();
-        return new(rows, Median(peaks), GeometricMean(rows.Select(row => row.Ratio)), GeometricMean(rows.Select(row => row.BestRatio)));
+        return new(rows, Statistics.Median(peaks), Statistics.GeometricMean(rows.Select(row => row.Ratio)), Statistics.GeometricMean(rows.Select(row => row.BestRatio)));
     }
 
     private static IEnumerable<(string Layout, int M, int N, int K)> Layer(int tokens, int input, int output)
@@ -92,15 +92,6 @@ internal static unsafe class MatMulBenchmark
         yield return ("NN", tokens, input, output);
         yield return ("NT", tokens, output, input);
         yield return ("TN", input, output, tokens);
-    }
-
-    private static double GeometricMean(IEnumerable<double> values) => Math.Exp(values.Average(Math.Log));
-
-    private static double Median(List<double> values)
-    {
-        double[] sorted = [.. values];
-        Array.Sort(sorted);
-        return sorted.Length % 2 == 1 ? sorted[sorted.Length / 2] : 0.5 * (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]);
     }
 
     private sealed class Case(string layout, int m, int n, int k)
@@ -134,8 +125,8 @@ internal static unsafe class MatMulBenchmark
 
         internal MatMulRow Row(int threads, double bestPeak)
         {
-            double seconds = Median(Seconds);
-            return new(layout, m, n, k, threads, seconds * 1e3, Flops / seconds * 1e-9, Median(Ratios), Flops / Seconds.Min() * 1e-9 / bestPeak);
+            double seconds = Statistics.Median(Seconds);
+            return new(layout, m, n, k, threads, seconds * 1e3, Flops / seconds * 1e-9, Statistics.Median(Ratios), Flops / Seconds.Min() * 1e-9 / bestPeak);
         }
     }
 }

@@ -20,7 +20,7 @@ internal sealed record OpsRow(string Op, long Bytes, double Milliseconds, double
 internal sealed record OpsResult(int Tokens, int Features, IReadOnlyList<OpsRow> Rows, double CopyGigabytesPerSecond)
 {
     /// <summary>Of the median ratios.</summary>
-    public double GeometricMeanRatio => Math.Exp(Rows.Average(row => Math.Log(row.Ratio)));
+    public double GeometricMeanRatio => Statistics.GeometricMean(Rows.Select(row => row.Ratio));
 }
 
 /// <summary>
@@ -69,7 +69,7 @@ internal static class OpsBenchmark
                 step.Count(seconds, bandwidth);
             }
         }
-        return new(tokens, features, [.. cases.Select(step => step.Row(copies.Max()))], Median(copies) * 1e-9);
+        return new(tokens, features, [.. cases.Select(step => step.Row(copies.Max()))], Statistics.Median(copies) * 1e-9);
     }
 
     private static double Seconds(Action action)
@@ -77,12 +77,6 @@ internal static class OpsBenchmark
         long start = Stopwatch.GetTimestamp();
         action();
         return Stopwatch.GetElapsedTime(start).TotalSeconds;
-    }
-
-    private static double Median(IEnumerable<double> values)
-    {
-        double[] sorted = [.. values.Order()];
-        return 0.5 * (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]);
     }
 
     private sealed class Case(OpsCase step)
@@ -113,8 +107,8 @@ internal static class OpsBenchmark
 
         public OpsRow Row(double bestCopy)
         {
-            double seconds = Median(_seconds);
-            return new(step.Name, step.Bytes, seconds * 1e3, step.Bytes / seconds * 1e-9, Median(_ratios), step.Bytes / _seconds.Min() / bestCopy);
+            double seconds = Statistics.Median(_seconds);
+            return new(step.Name, step.Bytes, seconds * 1e3, step.Bytes / seconds * 1e-9, Statistics.Median(_ratios), step.Bytes / _seconds.Min() / bestCopy);
         }
     }
 }

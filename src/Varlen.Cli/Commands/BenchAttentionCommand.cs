@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json.Nodes;
+using Varlen.Backends.Cuda;
 using Varlen.Cli.Benchmarks;
 using Varlen.Cli.Terminal;
 
@@ -8,25 +9,29 @@ namespace Varlen.Cli.Commands;
 /// <summary>varlen bench attention: packed attention as a share of the processor's arithmetic peak.</summary>
 internal static class BenchAttentionCommand
 {
-    private static readonly Option<string> Lengths = new("--lengths") { HelpName = "FILE|uniform:A..BxN|fixed:LxN", Description = "Lengths of the sequences; a file has one a line. uniform:1..1023x32 by default." };
+    private const string FewLong = "fixed:2048x2", ManyLong = "fixed:8192x4", Mixed = "uniform:1..1023x32", Short = "uniform:1..64x512";
+    private static readonly AttentionWindow[] Masks = [AttentionWindow.Full, AttentionWindow.Causal, new(256, 0)];
+    private static readonly Option<string[]> Lengths = BenchCommand.LengthsOption($"{Mixed}, {Short}, and {ManyLong} ({FewLong} on the CPU) by default.");
     private static readonly Option<int?> Heads = OptionParsers.Integer("--heads", 1, 4096, "Query heads; 16 by default.");
     private static readonly Option<int?> KeyHeads = OptionParsers.Integer("--kv-heads", 1, 4096, "Key heads, a divisor of the query heads; as many by default.");
     private static readonly Option<int?> HeadDim = OptionParsers.Integer("--head-dim", 1, 256, "Features of a head; 64 by default.");
-    private static readonly Option<AttentionWindow?> Window = CommonOptions.Window();
+    private static readonly Option<AttentionWindow?> Window = OptionParsers.Make<AttentionWindow?>("--window", "L,R", "Keys visible before and after the aligned one, -1 for all of that side; by default all of full, causal and 256,0.", CommonOptions.ParseWindow);
     private static readonly Option<DType?> ElementType = OptionParsers.Choice("--dtype", "Storage type; float32 by default, bfloat16 on a GPU.",
         ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
     private static readonly Option<AttentionBenchmarkMode?> Mode = OptionParsers.Choice("--mode", "The forward pass alone, or backward too; train by default.",
         ("eval", AttentionBenchmarkMode.Forward), ("train", AttentionBenchmarkMode.Backward));
+    private static readonly Option<bool?> Kernels = OptionParsers.Choice<bool>("--kernels", "The GPU kernels that the sequences' lengths ask for, or the portable ones alone; auto by default.", ("auto", false), ("portable", true));
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
-    private static readonly Option<ulong?> Seed = OptionParsers.Seed("Seed of uniform lengths; 0 by default.");
-    private static readonly Option<int?> Rounds = BenchCommand.Rounds();
+    private static readonly Option<ulong?> Seed = OptionParsers.Seed("Seed of drawn lengths; 0 by default.");
+    private static readonly Option<int?> Rounds = OptionParsers.Integer("--rounds", 1, 1000, "Repetitions; medians are taken over them. 5 by default, 30 on a GPU.");
+    private static readonly Option<string?> Report = BenchCommand.Report();
 
     public static Command Create()
     {
         var command = new Command("attention", "Packed attention, as shares of the arithmetic peak.");
-        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, DeviceOption, Deterministic, Threads, Seed, Rounds]) command.Add(option);
+        foreach (Option option in (Option[])[Lengths, Heads, KeyHeads, HeadDim, Window, ElementType, Mode, Kernels, DeviceOption, Deterministic, Threads, Seed, Rounds, Report]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -36,60 +41,39 @@ internal static class BenchAttentionCommand
         int heads = parse.GetValue(Heads) ?? 16, keyHeads = parse.GetValue(KeyHeads) ?? heads;
         if (heads % keyHeads != 0) throw CommandException.Usage($"{heads} query heads cannot share {keyHeads} key heads", "every key head serves equally many query heads", "make --heads a multiple of --kv-heads");
         Device device = parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic));
-        LengthsSpec lengths = LengthsSpec.Parse(parse.GetValue(Lengths) ?? "uniform:1..1023x32", parse.GetValue(Seed) ?? 0);
-        if (lengths.Batches.Count > 1) throw CommandException.Usage($"{lengths.Name} has {lengths.Batches.Count} batches", "attention is timed on one", "give a file with one length a line");
-        AttentionWindow window = parse.GetValue(Window) ?? AttentionWindow.Full;
+        bool onCpu = device == Device.Cpu, portable = parse.GetValue(Kernels) ?? false;
+        if (onCpu && parse.GetValue(Kernels) is not null) throw CommandException.Usage("--kernels chooses among kernels of a GPU", "the device is the CPU", "leave it out, or give --device cuda");
+        ulong seed = parse.GetValue(Seed) ?? 0;
+        LengthsSpec[] mixes = [.. (parse.GetValue(Lengths) is { Length: > 0 } given ? given : [Mixed, Short, onCpu ? FewLong : ManyLong]).Select(text => LengthsSpec.Parse(text, seed))];
+        if (Array.Find(mixes, mix => mix.Batches.Count > 1) is { } several) throw CommandException.Usage($"{several.Name} has {several.Batches.Count} batches", "attention is timed on one", "give a file with one length a line");
+        AttentionWindow[] windows = parse.GetValue(Window) is { } window ? [window] : Masks;
+        if (parse.GetValue(Report) is { } folder) OutputFile.CreateFolder(folder);
         BenchCommand.WarnOfDebugBuild();
         (int headDim, AttentionBenchmarkMode mode) = (parse.GetValue(HeadDim) ?? 64, parse.GetValue(Mode) ?? AttentionBenchmarkMode.Backward);
-        AttentionBenchmarkRow row = device == Device.Cpu
-            ? AttentionBenchmark.Run(lengths.Name, lengths.Lengths, heads, keyHeads, headDim, window, parse.GetValue(ElementType) ?? DType.Float32,
-                parse.GetValue(Threads) ?? Device.CpuThreads, parse.GetValue(Rounds) ?? 7, mode, PeakFma.Measure)
-            : CudaAttentionBenchmark.Run(lengths.Name, lengths.Lengths, heads, keyHeads, headDim, window, parse.GetValue(ElementType) ?? DType.BFloat16, parse.GetValue(Rounds) ?? 30, mode, device);
-        if (parse.GetValue(CommonOptions.Json)) WriteJson(row, window, device);
-        else Print(row, device);
+        int threads = parse.GetValue(Threads) ?? Device.CpuThreads, rounds = parse.GetValue(Rounds) ?? (onCpu ? 5 : 30);
+        var rows = new List<AttentionBenchmarkRow>();
+        foreach (LengthsSpec mix in mixes)
+            foreach (AttentionWindow each in windows)
+                rows.Add(onCpu ? AttentionBenchmark.Run(mix.Name, mix.Lengths, heads, keyHeads, headDim, each, parse.GetValue(ElementType) ?? DType.Float32, threads, rounds, mode, PeakFma.Measure)
+                    : CudaAttentionBenchmark.Run(mix.Name, mix.Lengths, heads, keyHeads, headDim, each, parse.GetValue(ElementType) ?? DType.BFloat16, rounds, mode, device, portable));
+        double copy = CopyGigabytes(device);
+        if (!parse.GetValue(CommonOptions.Json)) AttentionPage.Print(rows, device);
+        else foreach (JsonObject row in AttentionPage.Objects(rows, device, copy)) JsonOutput.Write(row);
+        if (parse.GetValue(Report) is { } place) BenchCommand.Write(AttentionPage.Create(rows, device, copy), place);
         return (int)ExitCode.Done;
     }
 
-    private static void WriteJson(AttentionBenchmarkRow row, AttentionWindow window, Device device)
+    // By all threads: the memory's rate is not a thread's.
+    private static double CopyGigabytes(Device device)
     {
-        JsonOutput.Write(new JsonObject
+        const long bytes = 64 << 20;
+        if (device.Backend is CudaBackend cuda)
         {
-            ["workload"] = row.Workload,
-            ["hq"] = row.QueryHeads,
-            ["hkv"] = row.KeyHeads,
-            ["d"] = row.HeadDim,
-            ["causal"] = window == AttentionWindow.Causal,
-            ["window"] = new JsonArray(window.Left, window.Right),
-            ["dtype"] = row.DType.ToString().ToLowerInvariant(),
-            ["device"] = device.ToString(),
-            ["threads"] = row.Threads,
-            ["tokens"] = row.Tokens,
-            ["peer"] = "varlen",
-            ["fwd_ms"] = JsonOutput.Number(row.ForwardMs),
-            ["bwd_ms"] = Optional(row.BackwardMs, 1),
-            ["fwd_tflops"] = JsonOutput.Number(row.ForwardGflops * 1e-3),
-            ["bwd_tflops"] = Optional(row.BackwardGflops, 1e-3),
-            ["fwd_ratio"] = JsonOutput.Number(row.ForwardRatio),
-            ["bwd_ratio"] = Optional(row.BackwardRatio, 1),
-            ["fwd_best_ratio"] = JsonOutput.Number(row.BestForwardRatio),
-            ["bwd_best_ratio"] = Optional(row.BestBackwardRatio, 1),
-        });
-        JsonOutput.Write(new JsonObject
-        {
-            ["summary"] = "attention",
-            ["vector_bits"] = MachineInfo.VectorBits,
-            ["peak_gflops"] = JsonOutput.Number(row.PeakGflops, 1),
-        });
-
-        static JsonNode? Optional(double? value, double factor) => value is { } number ? JsonOutput.Number(number * factor) : null;
-    }
-
-    private static void Print(AttentionBenchmarkRow row, Device device)
-    {
-        Console.Out.WriteLine($"{row.Workload}: {row.Tokens} tokens, {row.QueryHeads} heads on {row.KeyHeads}, head dim {row.HeadDim}, window {row.Window}, {row.DType}, {(device == Device.Cpu ? $"{row.Threads} threads" : device)}");
-        var table = new Table(("pass", 8), ("ms", 10), ("gflop/s", 8), ("of peak", 8), ("at best", 8));
-        table.Row("forward", $"{row.ForwardMs:F3}", $"{row.ForwardGflops:F1}", $"{row.ForwardRatio:P1}", $"{row.BestForwardRatio:P1}");
-        if (row.BackwardMs is not null) table.Row("backward", $"{row.BackwardMs:F3}", $"{row.BackwardGflops:F1}", $"{row.BackwardRatio:P1}", $"{row.BestBackwardRatio:P1}");
-        Console.Out.WriteLine($"peak {row.PeakGflops:F1} gflop/s");
+            using var timer = new CudaTimer(cuda);
+            using var copies = new CudaCopyBandwidth(cuda, timer, 4 * bytes);
+            return copies.Measure(seconds: 0) * 1e-9;
+        }
+        using var copy = new CopyBandwidth(bytes);
+        return copy.Measure(0.05) * 1e-9;
     }
 }

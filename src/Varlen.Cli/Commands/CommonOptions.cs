@@ -4,6 +4,15 @@ using Varlen.Cli.Terminal;
 
 namespace Varlen.Cli.Commands;
 
+/// <summary>The value of an option that takes the words on and off; a truth value would make it a flag.</summary>
+internal enum Switch
+{
+    /// <summary>off.</summary>
+    Off,
+    /// <summary>on.</summary>
+    On,
+}
+
 /// <summary>Options that mean the same in every command that has them.</summary>
 internal static class CommonOptions
 {
@@ -48,6 +57,11 @@ internal static class CommonOptions
     /// <summary>--deterministic.</summary>
     public static Option<bool> Deterministic() => new("--deterministic") { Description = "Results that depend on neither the batch nor the run; always so on the CPU, slower on a GPU." };
 
+    /// <summary>--capture.</summary>
+    /// <param name="size">How large every batch is computed.</param>
+    public static Option<Switch?> Capture(string size)
+        => OptionParsers.Choice("--capture", $"Whether a GPU records the step once and replays it; every batch is computed as large as {size} then. Off by default.", ("on", Switch.On), ("off", Switch.Off));
+
     /// <summary>Refuses double precision where there is none.</summary>
     /// <exception cref="CommandException">The device is a GPU and the type Float64.</exception>
     public static void RequireType(Device device, DType? type, string option)
@@ -61,7 +75,9 @@ internal static class CommonOptions
         if (threads is { } count) Device.CpuThreads = count;
     }
 
-    private static AttentionWindow? ParseWindow(string text)
+    /// <summary>Reads a window.</summary>
+    /// <exception cref="CommandException">The text is none.</exception>
+    public static AttentionWindow? ParseWindow(string text)
     {
         string[] parts = text.Split(',');
         if (parts.Length == 2 && Bound(parts[0], out int left) && Bound(parts[1], out int right)) return new AttentionWindow(left, right);

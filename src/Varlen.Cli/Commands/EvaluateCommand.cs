@@ -22,7 +22,7 @@ internal static class EvaluateCommand
     public static Command Create()
     {
         var command = new Command("evaluate", "Measure how well a model predicts texts.") { Model, Data };
-        foreach (Option option in (Option[])[Context, BatchTokens, TextOptions.Field, TextOptions.BadLines, DeviceOption, Precision, Deterministic, Threads]) command.Add(option);
+        foreach (Option option in (Option[])[Context, BatchTokens, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines, DeviceOption, Precision, Deterministic, Threads]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -37,7 +37,7 @@ internal static class EvaluateCommand
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");
         try
         {
-            CorpusSummary corpus = TextCorpus.Tokenize(parse.GetRequiredValue(Data), trained.Tokenizer, temporary, TextOptions.Reading(parse), cancellationToken: signals.Token);
+            CorpusSummary corpus = TextCorpus.Tokenize(parse.GetRequiredValue(Data), trained.Tokenizer, temporary, TextOptions.Reading(parse, trained.Folder, trained.Tokenizer), cancellationToken: signals.Token);
             using TokenStore store = TokenStore.Open(temporary);
             EvaluationResult result = new Evaluator(trained.Model, trained.Tokenizer).Run(store, SequencePlan.ForEvaluation(store, context), Math.Max(context, parse.GetValue(BatchTokens) ?? 4096), signals.Token);
             if (parse.GetValue(CommonOptions.Json))
@@ -55,7 +55,7 @@ internal static class EvaluateCommand
             else
             {
                 Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                    $"loss {result.Loss:F4} nats a token, {result.BitsPerByte:F4} bits a byte, perplexity {Math.Exp(result.Loss):F2}; {result.Tokens} tokens of {corpus.Documents} documents"));
+                    $"loss {result.Loss:F4} nats a token, {(double.IsFinite(result.BitsPerByte) ? $"{result.BitsPerByte.ToString("F4", CultureInfo.InvariantCulture)} bits a byte, " : "")}perplexity {Math.Exp(result.Loss):F2}; {result.Tokens} tokens of {corpus.Documents} documents"));
             }
             return (int)ExitCode.Done;
         }

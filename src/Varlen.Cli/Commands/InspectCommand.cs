@@ -1,8 +1,7 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json.Nodes;
+using Varlen.Cli.Inspection;
+using Varlen.Cli.Reports;
 using Varlen.Cli.Terminal;
-using Varlen.Cli.Training;
 using Varlen.Data;
 using Varlen.Text;
 
@@ -11,17 +10,16 @@ namespace Varlen.Cli.Commands;
 /// <summary>varlen inspect: lengths of documents, and what each way to batch them costs.</summary>
 internal static class InspectCommand
 {
-    private const int BarWidth = 40;
-
     private static readonly Argument<string[]> Data = new("DATA") { Description = "Text files, jsonl files, or folders.", Arity = ArgumentArity.OneOrMore };
-    private static readonly Option<string?> TokenizerPath = new("--tokenizer") { Description = "byte (by default) or a tokenizer.json.", HelpName = "TOKENIZER" };
+    private static readonly Option<string?> TokenizerName = new("--tokenizer") { Description = "byte (by default), bpe:N (trained on the data), a tokenizer.json or a folder that holds one.", HelpName = "TOKENIZER" };
     private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut. 128 by default.");
     private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 1024 by default.");
+    private static readonly Option<string?> Html = new("--html") { Description = "Also write a page with charts.", HelpName = "FILE" };
 
     public static Command Create()
     {
         var command = new Command("inspect", "Show how long documents are, how full batches get, and what padding would cost.") { Data };
-        foreach (Option option in (Option[])[TokenizerPath, Context, BatchTokens, TextOptions.Field, TextOptions.BadLines]) command.Add(option);
+        foreach (Option option in (Option[])[TokenizerName, Context, BatchTokens, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines, Html]) command.Add(option);
         command.SetAction(Run);
         return command;
     }
@@ -30,16 +28,19 @@ internal static class InspectCommand
     {
         int context = parse.GetValue(Context) ?? 128, batchTokens = parse.GetValue(BatchTokens) ?? Math.Max(1024, context);
         if (context > batchTokens) throw CommandException.Usage($"--context {context} is more than --batch-tokens {batchTokens}", "a sequence must fit into a batch", "lower the context or raise the batch");
-        Tokenizer tokenizer = parse.GetValue(TokenizerPath) is { } path && path != "byte" ? Tokenizer.Load(path) : new ByteTokenizer();
+        if (parse.GetValue(Html) is { } page) OutputFile.RequireWritable(page);
+        string[] paths = parse.GetRequiredValue(Data);
+        TextCorpusOptions reading = TextOptions.Reading(parse);
+        Tokenizer tokenizer = ChooseTokenizer(parse.GetValue(TokenizerName) ?? "byte", paths, reading);
         string temporary = Path.Combine(Path.GetTempPath(), $"varlen-{Path.GetRandomFileName()}");
         try
         {
-            CorpusSummary corpus = TextCorpus.Tokenize(parse.GetRequiredValue(Data), tokenizer, temporary, TextOptions.Reading(parse));
+            CorpusSummary corpus = TextCorpus.Tokenize(paths, tokenizer, temporary, TextOptions.Reading(parse, FolderOf(parse.GetValue(TokenizerName)), tokenizer));
             using TokenStore store = TokenStore.Open(temporary);
-            SequencePlan plan = SequencePlan.Create(store, context, seed: 1);
-            PackingReport[] packings = [.. PackingOption.Choices.Select(choice => PackingReport.Create(plan, batchTokens, choice.Value))];
-            if (parse.GetValue(CommonOptions.Json)) WriteJson(corpus, plan, packings);
-            else Print(corpus, plan, packings, batchTokens);
+            DataInspection inspection = DataInspection.Of(corpus, SequencePlan.Create(store, context, seed: 1), batchTokens, tokenizer.VocabularySize);
+            if (parse.GetValue(CommonOptions.Json)) JsonOutput.Write(InspectionJson.Of(inspection));
+            else InspectionText.Print(inspection);
+            if (parse.GetValue(Html) is { } path) InspectionReport.Write(path, inspection);
             return (int)ExitCode.Done;
         }
         finally
@@ -48,43 +49,15 @@ internal static class InspectCommand
         }
     }
 
-    private static void WriteJson(CorpusSummary corpus, SequencePlan plan, PackingReport[] packings) => JsonOutput.Write(new JsonObject
-    {
-        ["files"] = corpus.Files.Count,
-        ["bytes"] = corpus.Bytes,
-        ["documents"] = corpus.Documents,
-        ["tokens"] = corpus.Tokens,
-        ["empty"] = corpus.EmptyDocuments,
-        ["other_files"] = corpus.OtherFiles,
-        ["skipped"] = new JsonArray([.. corpus.Skipped.Select(file => new JsonObject { ["path"] = file.Path, ["reason"] = file.Reason })]),
-        ["bad_lines"] = corpus.BadLineCount,
-        ["lengths"] = RunEnvironment.Lengths(corpus.Lengths),
-        ["context"] = plan.Context,
-        ["sequences"] = plan.Training.Length + plan.HeldOut.Length,
-        ["training_tokens"] = plan.TrainingTokens,
-        ["held_out_tokens"] = plan.HeldOutTokens,
-        ["packing"] = new JsonArray([.. packings.Select(RunEnvironment.Packing)]),
-    });
+    // Beside a model's tokenizer is its chat format.
+    private static string? FolderOf(string? tokenizer) => Directory.Exists(tokenizer) ? tokenizer : File.Exists(tokenizer) ? Path.GetDirectoryName(Path.GetFullPath(tokenizer)) : null;
 
-    private static void Print(CorpusSummary corpus, SequencePlan plan, PackingReport[] packings, int batchTokens)
+    private static Tokenizer ChooseTokenizer(string name, string[] paths, TextCorpusOptions reading)
     {
-        LengthHistogram lengths = corpus.Lengths;
-        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{corpus.Files.Count} files, {corpus.Documents} documents, {Quantity.Bytes(corpus.Bytes)}, {corpus.Tokens} tokens; lengths: median {lengths.Median}, mean {lengths.Mean:F1}, 90 % up to {lengths.Percentile90}, 99 % up to {lengths.Percentile99}, longest {lengths.Longest}"));
-        foreach (SkippedFile skipped in corpus.Skipped) Console.Out.WriteLine($"skipped {Printable.Text(skipped.Path)}: {skipped.Reason}");
-        foreach (BadLine bad in corpus.BadLines) Console.Out.WriteLine($"bad line {Printable.Text(bad.ToString())}");
-        Console.Out.WriteLine();
-        long most = lengths.Buckets.Max(bucket => bucket.Count);
-        foreach (LengthBucket bucket in lengths.Buckets.SkipWhile(bucket => bucket.Count == 0))
-            Console.Out.WriteLine($"{$"up to {bucket.UpTo}",16}  {bucket.Count,9}  {new string('█', (int)Math.Ceiling((double)BarWidth * bucket.Count / most))}".TrimEnd());
-        Console.Out.WriteLine($"\nsequences of at most {plan.Context} tokens in batches of at most {batchTokens}; the last columns: what padded rows would cost, times the packed work");
-        var table = new Table(("policy", 10), ("batches", 8), ("full", 7), ("longest: tokens", 15), ("scores", 7), ("maximum: tokens", 15), ("scores", 7));
-        foreach (PackingReport packing in packings)
-        {
-            table.Row(PackingOption.Name(packing.Policy), packing.Batches.ToString(CultureInfo.InvariantCulture), packing.Fill.ToString("P1", CultureInfo.InvariantCulture),
-                Times(packing.ToLongest.Tokens), Times(packing.ToLongest.Scores), Times(packing.ToMaximum.Tokens), Times(packing.ToMaximum.Scores));
-        }
-
-        static string Times(double value) => value.ToString("F2", CultureInfo.InvariantCulture);
+        if (name == "byte") return new ByteTokenizer();
+        if (!name.StartsWith("bpe:", StringComparison.Ordinal)) return Tokenizer.Load(name);
+        return int.TryParse(name.AsSpan(4), System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out int size) && size is >= 257 and <= 1 << 20
+            ? TextCorpus.TrainTokenizer(paths, size, reading)
+            : throw OptionParsers.Bad("--tokenizer", name, "byte, bpe:N with N from 257, or the path of a tokenizer.json");
     }
 }

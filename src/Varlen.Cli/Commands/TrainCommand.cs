@@ -135,7 +135,7 @@ internal static class TrainCommand
         ["model"] = result.Finished ? folder.Model : null,
         ["steps"] = result.Step,
         ["skipped_steps"] = result.SkippedSteps,
-        ["tokens"] = new JsonObject { ["trained"] = result.Totals.Targets, ["skipped"] = result.Totals.SkippedTargets, ["inputs"] = result.Totals.Tokens, ["padded"] = result.Totals.PaddedTokens },
+        ["tokens"] = new JsonObject { ["trained"] = result.Totals.Targets, ["skipped"] = result.Totals.SkippedTargets, ["ignored"] = result.Totals.IgnoredTargets, ["inputs"] = result.Totals.Tokens, ["padded"] = result.Totals.PaddedTokens },
         ["val_loss"] = result.Last is { } last ? JsonOutput.Number(last.Loss, 6) : null,
         ["bits_per_byte"] = result.Last is { } l ? JsonOutput.Number(l.BitsPerByte, 6) : null,
         ["best"] = result.BestLoss is { } best ? new JsonObject { ["step"] = result.BestStep, ["val_loss"] = JsonOutput.Number(best, 6) } : null,

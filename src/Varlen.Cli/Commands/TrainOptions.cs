@@ -11,7 +11,7 @@ internal static class TrainOptions
 {
     public static readonly Argument<string[]> Data = new("DATA") { Description = "Text files, jsonl files, or folders with texts and source code.", Arity = ArgumentArity.ZeroOrMore };
     public static readonly Option<string?> Resume = new("--resume") { Description = "Go on with the run in this folder, with its data and settings.", HelpName = "DIR" };
-    private static readonly Option<string?> Model = new("--model") { Description = "auto (by default), tiny, small (GPT-2), a GPT-2 config.json (its vocabulary becomes the tokenizer's), or the folder of a pretrained model.", HelpName = "MODEL" };
+    private static readonly Option<string?> Model = new("--model") { Description = "auto (by default), tiny, small (GPT-2), a config.json of GPT-2, Llama, Qwen2 or Mistral (its vocabulary becomes the tokenizer's), or the folder of a pretrained model.", HelpName = "MODEL" };
     private static readonly Option<string?> TokenizerName = new("--tokenizer") { Description = "byte, bpe:N (trained on the data) or a tokenizer.json; bytes below 5 MB of text, else bpe:4096.", HelpName = "TOKENIZER" };
     private static readonly Option<int?> Context = OptionParsers.Integer("--context", 2, 1 << 20, "Longest sequence; longer documents are cut, and nothing is dropped. 128 by default.");
     private static readonly Option<int?> BatchTokens = OptionParsers.Integer("--batch-tokens", 2, 1 << 26, "Most tokens of a batch; 1024 by default.");
@@ -29,17 +29,19 @@ internal static class TrainOptions
     private static readonly Option<int?> EvaluateEvery = OptionParsers.Integer("--evaluate-every", 1, 100_000_000, "Steps between two evaluations; a tenth of the plan by default.");
     private static readonly Option<int?> SaveEvery = OptionParsers.Integer("--save-every", 1, 100_000_000, "Steps between two checkpoints; as between evaluations by default.");
     private static readonly Option<int?> Seed = OptionParsers.Integer("--seed", 0, int.MaxValue, "Seed of weights, order, split and dropout; 1 by default.");
+    private static readonly Option<Switch?> Capture = CommonOptions.Capture("--batch-tokens");
     public static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
 
     /// <summary>All of them, in the order of the help.</summary>
     public static IEnumerable<Option> All =>
-        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, TextOptions.Field, TextOptions.BadLines];
+        [Model, TokenizerName, Context, BatchTokens, MicroBatches, Steps, LearningRate, Warmup, Schedule, Optimizer, Clip, WeightDecay, Packing, Precision, EvaluateEvery, SaveEvery, Seed, Deterministic, Capture, TextOptions.Field, TextOptions.Chat, TextOptions.BadLines];
 
     /// <summary>What the command line asks for.</summary>
     public static RunRequest Request(ParseResult parse) => new()
     {
         Data = parse.GetValue(Data) ?? [],
         Reading = TextOptions.Reading(parse),
+        ChatFormat = parse.GetValue(TextOptions.Chat) ?? "auto",
         Model = parse.GetValue(Model) ?? "auto",
         Tokenizer = parse.GetValue(TokenizerName) ?? "auto",
         Context = parse.GetValue(Context),
@@ -57,6 +59,7 @@ internal static class TrainOptions
         SaveEvery = parse.GetValue(SaveEvery),
         Precision = parse.GetValue(Precision),
         Deterministic = parse.GetValue(Deterministic),
+        Capture = parse.GetValue(Capture) == Switch.On,
         Seed = parse.GetValue(Seed) ?? 1,
     };
 
@@ -79,9 +82,11 @@ internal static class TrainOptions
         Same(EvaluateEvery, config.EvaluateEvery);
         Same(SaveEvery, config.SaveEvery);
         Same(Seed, config.Seed);
+        if (parse.GetValue(Capture) is { } capture && (capture == Switch.On) != config.Training.Capture) throw Differs("--capture", capture == Switch.On ? "on" : "off", config.Training.Capture ? "on" : "off");
         if (parse.GetValue(Deterministic) && !config.Deterministic) throw Differs("--deterministic", "", "off");
         if (parse.GetValue(Model) is { } model && model != config.Model) throw Differs("--model", model, config.Model);
-        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField);
+        if (parse.GetValue(TextOptions.Field) is { } field && field != config.TextField) throw Differs("--text-field", field, config.TextField ?? "none");
+        if (parse.GetValue(TextOptions.Chat) is { } chat && chat != "auto" && chat != config.ChatFormat) throw Differs("--chat-format", chat, config.ChatFormat ?? "no conversations");
         if (parse.GetValue(TokenizerName) is { } tokenizer && tokenizer != "auto" && tokenizer != config.Tokenizer) throw Differs("--tokenizer", tokenizer, config.Tokenizer);
 
         void Same<T>(Option<T?> option, T value) where T : struct

@@ -6,7 +6,7 @@ using Varlen.Training;
 namespace Varlen.Cli.Commands;
 
 /// <summary>A model with its tokenizer, from a run's folder or a model's.</summary>
-internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokenizer) : IDisposable
+internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokenizer, string Folder) : IDisposable
 {
     /// <summary>Opens a folder.</summary>
     /// <param name="path">The folder.</param>
@@ -24,7 +24,7 @@ internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokeniz
         if (tokenizer.VocabularySize <= model.VocabularySize)
         {
             KernelProgress.Prepare(model);
-            return new TrainedModel(model, tokenizer);
+            return new TrainedModel(model, tokenizer, folder);
         }
         int ids = model.VocabularySize;
         model.Dispose();

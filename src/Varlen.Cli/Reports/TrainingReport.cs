@@ -57,11 +57,11 @@ internal static class TrainingReport
         if (evaluations.Length == 0) yield break;
         JsonElement best = evaluations.MinBy(step => double.IsNaN(Value(step, "val_loss")) ? double.MaxValue : Value(step, "val_loss"));
         yield return ("best validation loss", Value(best, "val_loss").ToString("F4", CultureInfo.InvariantCulture));
-        yield return ("bits a byte", Value(best, "bits_per_byte").ToString("F3", CultureInfo.InvariantCulture));
+        yield return ("bits a byte", (double.IsNaN(Value(best, "bits_per_byte")) ? "-" : Value(best, "bits_per_byte").ToString("F3", CultureInfo.InvariantCulture)));
     }
 
     private static string Ledger(JsonNode ledger) => HtmlPage.Table(["tokens", "inputs", "targets"],
-        new[] { ("read", "read"), ("trained in an epoch", "trained"), ("held out", "held_out"), ("ends of documents", "ends"), ("dropped", "dropped") }
+        new[] { ("read", "read"), ("trained in an epoch", "trained"), ("held out", "held_out"), ("ends of documents", "ends"), ("only read", "ignored"), ("dropped", "dropped") }
             .Select(row => (IEnumerable<string>)[row.Item1, .. new[] { "inputs", "targets" }.Select(side => ((long)ledger[side]![row.Item2]!).ToString("N0", CultureInfo.InvariantCulture))]));
 
     private static string LastSamples(string samples)

@@ -6,7 +6,7 @@ namespace Varlen.Cli.Terminal;
 internal static class Quantity
 {
     /// <summary>A count: 812, 8.1k, 1.06M.</summary>
-    public static string Short(double value) => Scaled(value, 1000, ["", "k", "M", "G", "T"], "");
+    public static string Short(double value) => Scaled(value, 1000, ["", "k", "M", "G", "T", "P", "E"], "");
 
     /// <summary>A size in memory or on disk: 640 B, 1.1 MB.</summary>
     public static string Bytes(double value) => Scaled(value, 1000, ["B", "kB", "MB", "GB", "TB"], " ");

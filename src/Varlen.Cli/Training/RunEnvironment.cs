@@ -41,7 +41,9 @@ internal static class RunEnvironment
             ["documents"] = corpus.Documents,
             ["tokens"] = corpus.Tokens,
             ["lengths"] = Lengths(corpus.Lengths),
-            ["ledger"] = new JsonObject { ["inputs"] = Count(plan.Ledger.Inputs), ["targets"] = Count(plan.Ledger.Targets) },
+            ["records"] = Records(corpus),
+            ["cut"] = plan.CutDocuments,
+            ["ledger"] = Ledger(plan.Ledger),
             ["packing"] = new JsonArray([.. packings.Select(Packing)]),
         });
 
@@ -93,13 +95,27 @@ internal static class RunEnvironment
         ["padded_to_maximum"] = new JsonObject { ["tokens"] = JsonOutput.Number(packing.ToMaximum.Tokens), ["scores"] = JsonOutput.Number(packing.ToMaximum.Scores) },
     };
 
+    /// <summary>Documents by kind as JSON.</summary>
+    public static JsonArray Records(CorpusSummary corpus) => new([.. corpus.Records.Select(record => new JsonObject
+    {
+        ["kind"] = PlanPage.Name(record.Kind),
+        ["documents"] = record.Documents,
+        ["tokens"] = record.Tokens,
+        ["trained_targets"] = record.TrainedTargets,
+    })]);
+
+    /// <summary>Both sides of a ledger as JSON.</summary>
+    public static JsonObject Ledger(TokenLedger ledger) => new() { ["inputs"] = Count(ledger.Inputs), ["targets"] = Count(ledger.Targets) };
+
     private static JsonObject Count(TokenCount count) => new()
     {
         ["read"] = count.Read,
         ["trained"] = count.Trained,
         ["held_out"] = count.HeldOut,
         ["ends"] = count.Ends,
+        ["ignored"] = count.Ignored,
         ["dropped"] = count.Dropped.Values.Sum(),
+        ["dropped_by_reason"] = new JsonObject([.. count.Dropped.Select(entry => KeyValuePair.Create(entry.Key.Replace(' ', '_'), (JsonNode?)entry.Value))]),
     };
 }
 

@@ -7,13 +7,12 @@ namespace Varlen.Cli.Training;
 /// <summary>The trained model as a HuggingFace folder.</summary>
 internal static class RunExport
 {
-    /// <summary>Writes model, configuration and tokenizer, and loads them again.</summary>
+    /// <summary>Writes weights and configuration beside the tokenizer, and loads them again.</summary>
     /// <exception cref="CommandException">What was read is not what was written.</exception>
     public static void Write(RunFolder folder, TrainingRun run, RunResult result)
     {
         run.RestoreBest();
         run.Model.SavePretrained(folder.Model);
-        run.Tokenizer.Save(Path.Combine(folder.Model, "tokenizer.json"));
         using CausalLanguageModel read = CausalLanguageModel.FromPretrained(folder.Model);
         IReadOnlyDictionary<string, Tensor> written = run.Model.StateDict();
         using TensorScope scope = TensorScope.Begin();

@@ -35,7 +35,8 @@ struct Tile {
     i32 sequence;       // row of a page table
 };
 
-// Tiles, then sequences of two warps, then of one; see above.
+// Tiles, then sequences of two warps, then of one; see above. Each of the three may end with tiles of no rows: a list of a fixed size, whose
+// tiles change from step to step while a graph keeps the grid.
 struct TileList {
     const Tile* tiles;
     i32 whole, pairs, singles;
@@ -71,6 +72,8 @@ template <class T, int D> struct Shape {
     static constexpr int kRows = 16 * kWarps;
     // Keys that a step of a query tile multiplies. Twice that many are a ring, which a small sequence's keys also must fit.
     static constexpr int kKeys = kSingle ? (D <= 64 ? 64 : D <= 128 ? 32 : 16) : (D <= 128 ? 64 : 32);
+    // As many in the forward pass, but half as many where scores of 64 keys would fill the registers beside the sums of two slabs.
+    static constexpr int kForwardKeys = !kSingle && D > 96 ? 32 : kKeys;
     // Slabs of a warp in a long forward tile: with two, what is read of keys and values from shared memory serves twice the products.
     // Above 128 features two do not fit the registers.
     static constexpr int kSlabs = !kSingle && D <= 128 ? 2 : 1;
@@ -87,6 +90,7 @@ struct Place {
     int warps;  // that share it: all of the block's, or 1 or 2 of a small sequence
     int warp;   // of those
     int team;   // which of the block's small sequences
+    bool idle;  // the block has no rows at all
     __device__ __forceinline__ int thread() const { return 32 * warp + (int)lane_id(); }
     __device__ __forceinline__ int threads() const { return 32 * warps; }
 };
@@ -95,27 +99,30 @@ template <int Warps> __device__ __forceinline__ Place locate(const TileList& lis
     Place at;
     i64 block = blockIdx.x;
     const i64 whole = (i64)list.whole * heads, pairs = (i64)list.pairs * heads, singles = (i64)list.singles * heads;
-    i64 unit, limit;
+    i64 unit, limit, lead;  // lead: the unit of the block's first warp
     int first;
     if (block < whole) {
         at.warps = Warps;
-        unit = block;
+        lead = unit = block;
         limit = whole;
         first = 0;
     } else if ((block -= whole) < ceil_div(pairs, Warps / 2)) {
         at.warps = 2;
-        unit = block * (Warps / 2) + threadIdx.x / 64;
+        lead = block * (Warps / 2);
+        unit = lead + threadIdx.x / 64;
         limit = pairs;
         first = list.whole;
     } else {
         block -= ceil_div(pairs, Warps / 2);
         at.warps = 1;
-        unit = block * Warps + threadIdx.x / 32;
+        lead = block * Warps;
+        unit = lead + threadIdx.x / 32;
         limit = singles;
         first = list.whole + list.pairs;
     }
     at.team = threadIdx.x / (32 * at.warps);
     at.warp = threadIdx.x / 32 - at.team * at.warps;
+    at.idle = list.tiles[first + (u32)lead / (u32)heads].rows == 0;
     if (unit < limit) {
         at.tile = list.tiles[first + (u32)unit / (u32)heads];
         at.head = (int)((u32)unit % (u32)heads);

@@ -293,12 +293,14 @@ KERNEL(attention_backward_queries, AttentionBackwardArguments, BackwardShape::kT
     DYNAMIC_SHARED(memory);
     const Shared s{memory, shared_address(memory)};
     const Place at = locate<BackwardShape::kWarps>(a.query_list, a.problem.query_heads);
+    if (at.idle) return;
     if (at.warps < BackwardShape::kWarps) query_gradients<ELEMENT, HEAD_DIM, false>(a, at, s);
     else query_gradients<ELEMENT, HEAD_DIM, true>(a, at, s);
 }
 
 template <int Parts> __device__ __forceinline__ void key_gradients(const AttentionBackwardArguments& a, const Shared& s) {
     const Place at = locate<BackwardShape::kWarps>(a.key_list, a.problem.key_heads);
+    if (at.idle) return;
     if (at.warps < BackwardShape::kWarps) key_gradients<ELEMENT, HEAD_DIM, Parts, false>(a, at, s);
     else key_gradients<ELEMENT, HEAD_DIM, Parts, true>(a, at, s);
 }

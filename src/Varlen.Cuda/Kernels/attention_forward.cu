@@ -27,7 +27,7 @@ template <class T, int D, int Slabs, bool Edge>
 __device__ __forceinline__ void add_keys(const AttentionForwardArguments& a, const Place& at, const Scores& scores, const Shared& s, const LeftRows<T, D, Slabs>& queries,
                                          Running<D, Slabs>& running, int row, int last_row, int first, int keys, int values, int scratch) {
     using S = Shape<T, D>;
-    constexpr int kKeys = S::kKeys, kGroups = kKeys / 16;
+    constexpr int kKeys = S::kForwardKeys, kGroups = kKeys / 16;
     const Problem& p = a.problem;
     int begin = 0, end = kGroups;
     if constexpr (Edge) {
@@ -102,7 +102,7 @@ __device__ __forceinline__ void add_keys(const AttentionForwardArguments& a, con
 // All key blocks of this warp's rows, together with the warps it shares keys with.
 template <class T, int D, int Slabs, bool Whole> __device__ __forceinline__ void attend(const AttentionForwardArguments& a, const Place& at, const Shared& s) {
     using S = Shape<T, D>;
-    constexpr int kRowBytes = D * (int)sizeof(T), kKeys = S::kKeys;
+    constexpr int kRowBytes = D * (int)sizeof(T), kKeys = S::kForwardKeys;
     constexpr int kKeyTiles = S::kRows * S::kSlabs * kRowBytes;
     constexpr int kScratch = kKeyTiles + Ring<T, D, kKeys, Whole>::kBytes;
     const Problem& p = a.problem;
@@ -192,6 +192,7 @@ KERNEL(attention_forward, AttentionForwardArguments, ForwardShape::kThreads, 2) 
     DYNAMIC_SHARED(memory);
     const Shared s{memory, shared_address(memory)};
     const Place at = locate<ForwardShape::kWarps>(a.list, a.problem.query_heads);
+    if (at.idle) return;
     // A tile's rows depend on its place in its sequence alone, and so does the way it is computed.
     if (at.warps < ForwardShape::kWarps) attend<ELEMENT, HEAD_DIM, 1, false>(a, at, s);
     else if (ForwardShape::kSlabs == 2 && at.tile.rows > ForwardShape::kRows) attend<ELEMENT, HEAD_DIM, ForwardShape::kSlabs, true>(a, at, s);

@@ -19,6 +19,16 @@ struct FillArguments {
     StridedWalk<2> walk;
 };
 
+struct TailArguments {
+    void* destination;
+    const i32* first;  // index along the dimension from which on everything is filled
+    i64 stride;        // of the dimension
+    i64 others;        // elements at each of its indices
+    i32 size, type;
+    double value;
+    StridedWalk<2> walk;  // of the other dimensions
+};
+
 KERNEL(copy_strided, CopyArguments, 256, 4) {
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += (i64)gridDim.x * blockDim.x) {
         i64 at[2];
@@ -34,6 +44,16 @@ KERNEL(fill_strided, FillArguments, 256, 4) {
         i64 at[2];
         a.walk.offsets(i, at);
         write_any(a.destination, at[1], a.type, Value{a.value, 0, false});
+    }
+}
+
+KERNEL(fill_tail, TailArguments, 256, 4) {
+    const i64 first = *a.first, count = (a.size - first) * a.others;
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (i64)gridDim.x * blockDim.x) {
+        const i64 row = count <= 0x7fffffff ? (u32)i / (u32)a.others : i / a.others;
+        i64 at[2];
+        a.walk.offsets(i - row * a.others, at);
+        write_any(a.destination, at[1] + (first + row) * a.stride, a.type, Value{a.value, 0, false});
     }
 }
 

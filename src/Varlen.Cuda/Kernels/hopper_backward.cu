@@ -5,58 +5,12 @@
 #include "kernel.cuh"
 #include "hopper.cuh"
 #include "hopper_tiles.cuh"
+#include "attention_rows.cuh"
 
 constexpr int kDim = HEAD_DIM, kPanels = kDim / 64, kKeys = 128, kQueries = kDim == 64 ? 128 : 64;
 constexpr int kGroups = 2, kStages = 2, kThreads = 128 * (kGroups + 1);
 constexpr int kKeyBytes = kKeys * kDim * 2, kQueryBytes = kQueries * kDim * 2, kScoreBytes = kQueries * kKeys * 2, kPartBytes = 64 * 64 * 4, kRowBytes = kQueries * 4;
 constexpr int kScores = kQueries / 2, kOutputs = kDim / 2;
-
-// Where a gradient goes: rows of kDim elements, 16-byte aligned.
-struct Rows {
-    void* data;       // null: nobody wants it
-    i64 token, head;  // strides in elements
-    i32 dtype, accumulate;
-    // Two adjacent elements.
-    __device__ __forceinline__ void write(i64 at, float x, float y) const {
-        if (dtype == kFloat32) {
-            float* p = (float*)data + at;
-            p[0] = accumulate ? p[0] + x : x;
-            p[1] = accumulate ? p[1] + y : y;
-        } else {
-            ELEMENT* p = (ELEMENT*)data + at;
-            if (accumulate) {
-                const Vec<ELEMENT, 2> before = load<2>(p);
-                x += to_float(before[0]);
-                y += to_float(before[1]);
-            }
-            *(u32*)p = pack(ELEMENT{}, x, y);
-        }
-    }
-    // Eight.
-    __device__ __forceinline__ void write(i64 at, float (&x)[8]) const {
-        if (dtype == kFloat32) {
-            Vec<float, 4>* p = (Vec<float, 4>*)((float*)data + at);
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                Vec<float, 4> y = accumulate ? p[h] : Vec<float, 4>{};
-#pragma unroll
-                for (int i = 0; i < 4; i++) y[i] += x[4 * h + i];
-                p[h] = y;
-            }
-        } else {
-            Vec<ELEMENT, 8>* p = (Vec<ELEMENT, 8>*)((ELEMENT*)data + at);
-            Vec<ELEMENT, 8> y;
-            if (accumulate) {
-                y = *p;
-#pragma unroll
-                for (int i = 0; i < 8; i++) x[i] += to_float(y[i]);
-            }
-#pragma unroll
-            for (int i = 0; i < 8; i++) y[i] = from_float<ELEMENT>(x[i]);
-            *p = y;
-        }
-    }
-};
 
 // --- before: what a row's weights need ---
 
@@ -75,7 +29,7 @@ struct HopperPrepareArguments {
     float* row_delta;                // [heads, padded rows]
     float* workspace;                // [heads, padded rows, kDim], to be set to 0
     const Sequence* sequences;
-    const i32* block_sequence;       // sequence of each block of kQueries padded rows
+    const i32* block_sequence;       // sequence of each block of kQueries padded rows; -1: of none
     i64 output_token, output_head, gradient_token, gradient_head, lse_stride, lse_gradient_stride, padded_rows;
     i32 heads, padding;
 };
@@ -84,6 +38,7 @@ struct HopperPrepareArguments {
 KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
     constexpr int kLanes = kDim / 8;
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads, lane = threadIdx.x % kLanes;
+    if (a.block_sequence[block] < 0) return;
     const Sequence s = a.sequences[a.block_sequence[block]];
 #pragma unroll
     for (int r = threadIdx.x / kLanes; r < kQueries; r += 256 / kLanes) {
@@ -137,6 +92,7 @@ KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
     __shared__ u64 barriers[1 + 3 * kStages];
     int key_head;
     const Tile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
+    if (is_idle(t)) return;
     const int thread = threadIdx.x, group = thread / 128;
     const int per_head = max_of(0, t.block_end - t.block_begin), steps = per_head * a.group;
     const u32 base = shared_address(memory), key = base, value = key + kKeyBytes, query = value + kKeyBytes, gradient = query + kStages * kQueryBytes;
@@ -340,6 +296,7 @@ struct HopperFinishArguments {
 
 KERNEL(hopper_backward_finish, HopperFinishArguments, 256, 4) {
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
+    if (a.block_sequence[block] < 0) return;
     const Sequence s = a.sequences[a.block_sequence[block]];
     const int first = block * kQueries - s.padded_start;
     const float* from = a.workspace + (head * a.padded_rows + (i64)block * kQueries) * kDim;

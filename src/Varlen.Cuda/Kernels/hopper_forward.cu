@@ -172,6 +172,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     __shared__ u64 barriers[1 + 4 * kStages];
     int head;
     const Tile t = a.tiles[find_tile(a.tiles, a.heads, head)];
+    if (is_idle(t)) return;
     const int key_head = head / a.group;
     const int thread = threadIdx.x, blocks = t.block_end - t.block_begin;
     const u32 base = shared_address(memory), first_barrier = shared_address(barriers);

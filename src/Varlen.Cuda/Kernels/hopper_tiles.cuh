@@ -14,6 +14,9 @@ struct Tile {
     i32 padding;
 };
 
+// Lists of a fixed size, for a graph that keeps its grid, end with tiles of no sequence.
+__device__ __forceinline__ bool is_idle(const Tile& t) { return t.keys == 0 && t.queries == 0; }
+
 // Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
 // second-level cache. A sequence's blocks begin at its first tile times the number of heads.
 __device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {

@@ -87,7 +87,8 @@ internal sealed unsafe class ProductPlans
         Span<ProductCandidate> candidates = stackalloc ProductCandidate[Candidates];
         candidates = candidates[..Propose(plan, key, WorkspaceBytes, ReductionSchemes.Accumulator, candidates)];
         if (candidates.IsEmpty) return false;
-        int best = _backend.TunesMatrixProducts && 2.0 * product.M * product.N * product.K * product.Batch >= WorthTiming ? Fastest(plan, product, candidates) : 0;
+        // Timing waits, which a capture may not: there, too, the choice is the library's.
+        int best = _backend is { TunesMatrixProducts: true, IsCapturing: false } && 2.0 * product.M * product.N * product.K * product.Batch >= WorthTiming ? Fastest(plan, product, candidates) : 0;
         (plan.Algorithm, plan.WorkspaceBytes) = (candidates[best].Algorithm, candidates[best].WorkspaceBytes);
         return true;
     }

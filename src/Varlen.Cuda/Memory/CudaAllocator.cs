@@ -38,6 +38,7 @@ internal sealed unsafe class CudaAllocator : Allocator
     public override nint Allocate(long bytes)
     {
         _backend.EnsureCurrent();
+        _backend.RefuseInCapture($"it takes {bytes} bytes of memory that are not the step's");
         CudaResult result = Driver.MemAllocAsync(out nint pointer, (nuint)bytes, _backend.Stream);
         if (result == CudaResult.Success) return pointer;
         if (result != CudaResult.OutOfMemory) throw _backend.Failure(result, "cuMemAllocAsync");
@@ -56,7 +57,7 @@ internal sealed unsafe class CudaAllocator : Allocator
     public override void Free(nint pointer, long bytes)
     {
         // A lost device has given everything up already; there is nobody to tell.
-        if (_backend.IsLost) return;
+        if (_backend.IsLost || _backend.DefersFree(pointer, bytes)) return;
         _backend.EnsureCurrent();
         CudaResult result = Driver.MemFreeAsync(pointer, _backend.Stream);
         if (result != CudaResult.Success) _backend.NoteFailure(result);

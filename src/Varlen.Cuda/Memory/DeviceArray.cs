@@ -1,6 +1,6 @@
 namespace Varlen.Backends.Cuda.Memory;
 
-/// <summary>A few values sent to the device for a launch. Disposing right after the launch is legal: memory is released in the stream's order.</summary>
+/// <summary>Values that were sent to the device and are kept there. Disposing right after a launch is legal: memory is released in the stream's order.</summary>
 internal readonly struct DeviceArray(Allocator allocator, nint pointer, long bytes) : IDisposable
 {
     /// <summary>Address on the device; 0 when there is nothing.</summary>

@@ -20,6 +20,14 @@ internal static unsafe partial class Driver
 
     [LibraryImport(Library, EntryPoint = "cuStreamCreate")] public static partial CudaResult StreamCreate(out nint stream, uint flags);
     [LibraryImport(Library, EntryPoint = "cuStreamSynchronize")] public static partial CudaResult StreamSynchronize(nint stream);
+    [LibraryImport(Library, EntryPoint = "cuStreamBeginCapture_v2")] public static partial CudaResult StreamBeginCapture(nint stream, CaptureMode mode);
+    [LibraryImport(Library, EntryPoint = "cuStreamEndCapture")] public static partial CudaResult StreamEndCapture(nint stream, out nint graph);
+    [LibraryImport(Library, EntryPoint = "cuGraphGetNodes")] public static partial CudaResult GraphGetNodes(nint graph, nint* nodes, nuint* count);
+    [LibraryImport(Library, EntryPoint = "cuGraphInstantiateWithFlags")] public static partial CudaResult GraphInstantiate(out nint executable, nint graph, ulong flags);
+    [LibraryImport(Library, EntryPoint = "cuGraphLaunch")] public static partial CudaResult GraphLaunch(nint executable, nint stream);
+    [LibraryImport(Library, EntryPoint = "cuGraphExecDestroy")] public static partial CudaResult GraphExecDestroy(nint executable);
+    [LibraryImport(Library, EntryPoint = "cuGraphDestroy")] public static partial CudaResult GraphDestroy(nint graph);
+
     [LibraryImport(Library, EntryPoint = "cuEventCreate")] public static partial CudaResult EventCreate(out nint created, uint flags);
     [LibraryImport(Library, EntryPoint = "cuEventRecord")] public static partial CudaResult EventRecord(nint recorded, nint stream);
     [LibraryImport(Library, EntryPoint = "cuEventQuery")] public static partial CudaResult EventQuery(nint queried);
@@ -87,6 +95,16 @@ internal enum CudaResult
     LaunchFailed = 719,
     SystemNotReady = 802,
     SystemDriverMismatch = 803,
+    CaptureUnsupported = 900,
+    CaptureWrongThread = 908,
+}
+
+/// <summary>Which threads may not make unsafe calls during a capture.</summary>
+internal enum CaptureMode
+{
+    Global = 0,
+    ThreadLocal = 1,
+    Relaxed = 2,
 }
 
 internal enum DeviceAttribute

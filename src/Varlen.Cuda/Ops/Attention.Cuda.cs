@@ -20,7 +20,7 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
     {
         CheckAttention(call, query, key);
         var shape = new AttentionShape(query.DType, query.Shape[-1]);
-        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, TakesHopper(call, query, key, value, out _));
+        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, FamiliesFor(call, query, key, value));
         var arguments = new AttentionForwardArguments
         {
             Problem = AttentionProblem.Of(call, query, key, mask), List = lists.Forward,
@@ -30,6 +30,7 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         long blocks = arguments.List.Blocks(query.Shape[1], shape.Warps);
         KernelKey kernel = call.Table is null ? AttentionForwardKernel.With(query.DType, shape.Bucket, AttentionProblem.HasFeatures(call)) : AttentionPagedKernel.With(query.DType, shape.Bucket, 1, 1);
         if (blocks > 0) Launch(kernel, blocks, shape.Threads, in arguments, shape.ForwardBytes);
+        if (lists.Short is { } inOneBlock) ShortForward(inOneBlock, call, shape, query, key, value, output, lse);
         if (lists.Decode is { } parts) DecodeForward(lists, parts, call, query, key, value, output, lse, shape.Bucket);
         if (lists.Hopper is { } hopper) HopperForward(hopper, call, query, key, value, output, lse);
         if (isOwn) lists.Dispose();
@@ -40,8 +41,7 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
     {
         CheckAttention(call, query, key);
         var shape = new AttentionShape(query.DType, query.Shape[-1]);
-        bool takesHopper = TakesHopper(call, query, key, value, out _) && TakesHopperGradients(call, query, outputGradient, queryGradient, keyGradient, valueGradient);
-        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, takesHopper);
+        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, FamiliesFor(call, query, key, value, outputGradient, queryGradient, keyGradient, valueGradient));
         // What the first kernel finds for each query and head, and the second needs again.
         using Tensor rows = Tensor.AllocateUntracked([.. lse.Shape.Dimensions, 2], DType.Float32, Device);
         var arguments = new AttentionBackwardArguments
@@ -65,30 +65,9 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
                 Launch(kernel, keyBlocks, shape.Threads, in arguments, shape.KeyBytes);
             }
         }
+        if (lists.Short is { } inOneBlock) ShortBackward(inOneBlock, call, shape, query, key, value, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
         if (lists.Hopper is { } hopper) HopperBackward(hopper, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
         if (isOwn) lists.Dispose();
-    }
-
-    /// <summary>Which kernels a call runs on, and why.</summary>
-    public string ExplainAttention(AttentionCall call, Tensor query, Tensor key, Tensor value)
-    {
-        CheckAttention(call, query, key);
-        var shape = new AttentionShape(query.DType, query.Shape[-1]);
-        (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, TakesHopper(call, query, key, value, out string? whyNot));
-        AttentionList list = lists.Forward;
-        string products = query.DType == DType.Float32 ? "single-precision FMA" : $"{query.DType} tensor cores";
-        string[] scalar = [.. from operand in new[] { (Name: "query", Tensor: query), (Name: "key", Tensor: key), (Name: "value", Tensor: value) } where !AttentionOperand.IsAligned(operand.Tensor) select operand.Name];
-        string loads = scalar.Length == 0 ? "16-byte copies" : $"element by element for {string.Join(", ", scalar)}: a row is no multiple of 16 bytes or starts off one";
-        string longer = lists.Hopper is { } hopper
-            ? $"sequences above {HopperChoice.LongestShort} tokens on the kernels of compute capability 9.0 with {string.Join(" and ", hopper.Forward.Select(list => $"{list.Groups} warpgroups a tile ({list.Count} tiles)"))}; the others on "
-            : whyNot is null ? "" : $"no kernels of compute capability 9.0 for {whyNot}; ";
-        string few = lists.Decode is { } parts
-            ? $"{parts.Sequences} sequences of up to {DecodeParts.MostQueries} queries over a cache on the decoding kernel, {parts.Count} parts of their keys{(call.Table is null ? "" : $" on pages of {call.PageSize}")}; "
-            : "";
-        if (isOwn) lists.Dispose();
-        return $"{few}{longer}portable kernels ({products}); head dim {query.Shape[-1]} in bucket {shape.Bucket}; {(AttentionProblem.HasFeatures(call) ? "with" : "without")} score features; {loads}; "
-            + $"forward tiles of {shape.Rows * shape.Slabs} queries x {shape.Keys} keys, backward {shape.Rows} x {shape.Keys} and {shape.Rows} keys x {shape.Queries} queries; "
-            + $"{list.Whole} tiles, {list.Pairs} sequences of up to 32 tokens on 2 warps, {list.Singles} of up to 16 on one";
     }
 
     private void CheckAttention(AttentionCall call, Tensor query, Tensor key)

@@ -9,30 +9,12 @@ internal sealed unsafe partial class CudaBackend
 {
     private static readonly KernelOption HopperElement = new("ELEMENT", [DType.BFloat16, DType.Float16]);
     private static readonly KernelOption[] HopperElements = [HopperElement, KernelOption.Values("HEAD_DIM", 64, 128)];
-    // Two families of one kernel, so that nothing is compiled that HopperChoice never picks.
+    // Two families of one kernel, so that nothing is compiled that AttentionChoice never picks.
     private static readonly KernelFamily HopperForward64Kernel = new("hopper_forward.cu", "hopper_forward", HopperElement, KernelOption.Values("HEAD_DIM", 64), KernelOption.Values("GROUPS", 1, 3)),
         HopperForward128Kernel = new("hopper_forward.cu", "hopper_forward", HopperElement, KernelOption.Values("HEAD_DIM", 128), KernelOption.Values("GROUPS", 2)),
         HopperPrepareKernel = new("hopper_backward.cu", "hopper_backward_prepare", HopperElements),
         HopperBackwardKernel = new("hopper_backward.cu", "hopper_backward", HopperElements),
         HopperFinishKernel = new("hopper_backward.cu", "hopper_backward_finish", HopperElements);
-
-    /// <summary>Leaves the kernels of compute capability 9.0 out, to compare or test the portable ones.</summary>
-    internal bool PortableAttentionOnly { get; set; }
-
-    /// <summary>Whether a call's longer sequences go to the kernels of compute capability 9.0; else why not.</summary>
-    private bool TakesHopper(AttentionCall call, Tensor query, Tensor key, Tensor value, out string? whyNot)
-    {
-        whyNot = PortableAttentionOnly ? "portable kernels only"
-            : Info.ComputeCapability.Major != 9 ? $"compute capability {Info.ComputeCapability}"
-            : query.DType == DType.Float32 ? "single precision"
-            : query.Shape[-1] is not (64 or 128) ? $"head dim {query.Shape[-1]}"
-            : call.IsDense ? "dense operands"
-            : call.Table is not null ? "keys on pages"
-            : AttentionProblem.HasFeatures(call) ? "score features"
-            : !(AttentionOperand.IsAligned(query) && AttentionOperand.IsAligned(key) && AttentionOperand.IsAligned(value)) ? "rows that are not 16-byte aligned"
-            : null;
-        return whyNot is null;
-    }
 
     private void HopperForward(HopperLists lists, AttentionCall call, Tensor query, Tensor key, Tensor value, Tensor output, Tensor lse)
     {
@@ -56,7 +38,7 @@ internal sealed unsafe partial class CudaBackend
         Tensor outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient)
     {
         (nint tiles, int count, nint sequences, nint blockSequence, int blocks) = lists.Backward;
-        int dim = query.Shape[2], heads = query.Shape[1], rows = HopperChoice.BackwardQueries(dim), padded = blocks * rows;
+        int dim = query.Shape[2], heads = query.Shape[1], rows = AttentionChoice.BackwardQueries(dim), padded = blocks * rows;
         int queryRows = RaggedMap.Rows(lists.LongestQuery), keyRows = RaggedMap.Rows(lists.LongestKey);
         using Tensor rowLse = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device), rowDelta = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device);
         using Tensor workspace = Tensor.AllocateUntracked([heads, padded, dim], DType.Float32, Device);
@@ -73,7 +55,7 @@ internal sealed unsafe partial class CudaBackend
             {
                 Query = RaggedMap.Of(this, query, queryRows, rows), Key = RaggedMap.Of(this, key, keyRows, HopperLists.Keys), Value = RaggedMap.Of(this, value, keyRows, HopperLists.Keys),
                 OutputGradient = RaggedMap.Of(this, outputGradient, queryRows, rows), Tiles = tiles, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, QueryGradient = workspace.Pointer,
-                KeyGradient = new HopperRows(keyGradient), ValueGradient = new HopperRows(valueGradient), PaddedRows = padded, KeyHeads = key.Shape[1], Group = heads / key.Shape[1],
+                KeyGradient = new AttentionRows(keyGradient), ValueGradient = new AttentionRows(valueGradient), PaddedRows = padded, KeyHeads = key.Shape[1], Group = heads / key.Shape[1],
                 Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale,
             };
             // Keys and values, two stages of queries and gradients, two of scores, the queries' part of both warpgroups, two numbers a query and stage.
@@ -83,17 +65,9 @@ internal sealed unsafe partial class CudaBackend
         if (blocks == 0 || !queryGradient.IsWanted) return;
         var finish = new HopperFinishArguments
         {
-            Workspace = workspace.Pointer, QueryGradient = new HopperRows(queryGradient), Sequences = sequences, BlockSequence = blockSequence, PaddedRows = padded, Heads = heads, Scale = (float)call.Scale,
+            Workspace = workspace.Pointer, QueryGradient = new AttentionRows(queryGradient), Sequences = sequences, BlockSequence = blockSequence, PaddedRows = padded, Heads = heads, Scale = (float)call.Scale,
         };
         Launch(HopperFinishKernel.With(query.DType, dim), (long)blocks * heads, 256, in finish);
     }
 
-    /// <summary>Whether gradients can be written as the kernels of compute capability 9.0 write them, and need not be deterministic.</summary>
-    private bool TakesHopperGradients(AttentionCall call, Tensor query, Tensor? outputGradient, params ReadOnlySpan<GradientTarget> targets)
-    {
-        if (outputGradient is null || Deterministic || call.Options.Deterministic || !AttentionOperand.IsAligned(outputGradient)) return false;
-        foreach (GradientTarget target in targets)
-            if (target.Tensor is { } tensor && !((tensor.DType == query.DType || tensor.DType == DType.Float32) && AttentionOperand.IsAligned(tensor))) return false;
-        return true;
-    }
 }

@@ -6,7 +6,7 @@ namespace Varlen.Backends.Cuda;
 
 internal sealed unsafe partial class CudaBackend : ICopyKernels
 {
-    private static readonly KernelFamily CopyStridedKernel = new("copy.cu", "copy_strided"), CopyDenseKernel = new("copy.cu", "copy_dense"), FillKernel = new("copy.cu", "fill_strided");
+    private static readonly KernelFamily CopyStridedKernel = new("copy.cu", "copy_strided"), CopyDenseKernel = new("copy.cu", "copy_dense"), FillKernel = new("copy.cu", "fill_strided"), FillTailKernel = new("copy.cu", "fill_tail");
 
     public void Copy(Tensor source, Tensor destination, bool accumulate)
     {
@@ -38,6 +38,23 @@ internal sealed unsafe partial class CudaBackend : ICopyKernels
         else Launch(FillKernel.With(), ElementBlocks(destination.Count, 256), 256, in arguments);
     }
 
+    public void FillTail(Tensor destination, int dimension, Tensor first, double value)
+    {
+        if (destination.Count == 0) return;
+        int size = destination.Shape[dimension];
+        int[] sizes = destination.Shape.Dimensions.ToArray();
+        sizes[dimension] = 1;
+        var others = new Shape(sizes);
+        long[] strides = destination.Strides.ToArray();
+        var arguments = new TailArguments
+        {
+            Destination = destination.Pointer, First = first.Pointer, Stride = strides[dimension], Others = others.Count, Size = size, Type = (int)destination.DType, Value = value,
+            Walk = new StridedWalk2(others, strides, strides),
+        };
+        // The tail is mostly short, and nobody here knows.
+        Launch(FillTailKernel.With(), Math.Min(ElementBlocks(destination.Count, 256), 2L * MultiprocessorCount), 256, in arguments);
+    }
+
     /// <summary>Blocks for a loop over elements: as many as there is work for, at most a few for each place on the device.</summary>
     private long ElementBlocks(long count, long perBlock) => Math.Clamp((count + perBlock - 1) / perBlock, 1, 16L * MultiprocessorCount);
 
@@ -61,6 +78,16 @@ internal sealed unsafe partial class CudaBackend : ICopyKernels
         public nint Destination;
         public long Count;
         public int Type, Padding;
+        public double Value;
+        public StridedWalk2 Walk;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct TailArguments
+    {
+        public nint Destination, First;
+        public long Stride, Others;
+        public int Size, Type;
         public double Value;
         public StridedWalk2 Walk;
     }

@@ -80,7 +80,7 @@ internal sealed unsafe partial class CudaBackend : IMatrixProductKernels
             // A transposed result is the product of the transposed factors in the other order.
             if (isFlipped) product = product with { A = b.Transposed, B = a.Transposed, C = c.Transposed };
             fits = Products.TryStart(product, isFlipped);
-            if (fits && IsSynchronous) Check(Driver.StreamSynchronize(Stream), "a matrix product");
+            if (fits && IsSynchronous && !IsCapturing) Check(Driver.StreamSynchronize(Stream), "a matrix product");
         }
         if (!fits) MultiplyByTiles(a, b, c, accumulate, bias, alpha, factor, batch);
     }

@@ -59,6 +59,7 @@ internal static class BackwardEngine
             throw new InvalidOperationException($"Backward: the graph of {node.Name} was released by an earlier Backward; compute shared parts again, or add the losses and call Backward once");
         using var frame = TensorScope.Frame($"the backward of {node.Name}");
         pass.Enter(node);
+        Op.Latest = node.Name;
         node.Run(pass);
         pass.Leave();
         foreach (NodeInput? input in node.Inputs)

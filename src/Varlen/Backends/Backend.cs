@@ -32,6 +32,9 @@ internal abstract unsafe class Backend
     /// <summary>Reads a few bytes as they are when the work started so far is done, without waiting for that.</summary>
     public abstract PendingRead StartRead(nint source, int bytes);
 
+    /// <summary>What records steps, to start each again as a whole; null where nothing is gained by that, as where work is done when it is asked for.</summary>
+    public virtual Recorder? MakeRecorder() => null;
+
     /// <summary>Waits for everything started so far.</summary>
     public abstract void Synchronize();
 

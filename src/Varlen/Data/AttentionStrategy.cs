@@ -22,6 +22,9 @@ public abstract class AttentionStrategy : IDisposable
     /// <param name="causal">Whether a token sees only itself and what is before it, or its whole sequence.</param>
     public Tensor Attend(Tensor query, Tensor key, Tensor value, bool causal) => Attend(query, key, value, new AttentionLayer(0, causal));
 
+    /// <summary>The layouts within which attention runs on all rows, one for causal layers and two for others; null when there is more to it than layouts.</summary>
+    internal virtual (SequenceLayout Causal, SequenceLayout Queries, SequenceLayout Keys)? Layouts => null;
+
     /// <inheritdoc/>
     public void Dispose()
     {

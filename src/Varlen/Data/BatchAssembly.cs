@@ -23,7 +23,7 @@ internal sealed class BatchAssembly
             SequenceChunk chunk = chunks[i];
             (_lengths[i], _keys[i]) = (chunk.Length, chunk.Key);
             store.CopyTokens(chunk.Document, chunk.Start, _tokens.AsSpan(_count, chunk.Length));
-            store.CopyTokens(chunk.Document, chunk.Start + 1, _targets.AsSpan(_count, chunk.Length));
+            store.CopyTargets(chunk.Document, chunk.Start + 1, _targets.AsSpan(_count, chunk.Length));
             for (int position = 0; position < chunk.Length; position++) _positions[_count + position] = position;
             _count += chunk.Length;
         }

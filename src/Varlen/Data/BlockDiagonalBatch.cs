@@ -33,6 +33,8 @@ public sealed class BlockDiagonalAttention(BlockDiagonalMask mask) : AttentionSt
     /// <summary>The mask of full attention.</summary>
     public BlockDiagonalMask Mask => mask;
 
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (_causal.QueryLayout, mask.QueryLayout, mask.KeyLayout);
+
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
         => F.MemoryEfficientAttention(query, key, value, Masked(layer), layer.Scale, layer.Dropout);

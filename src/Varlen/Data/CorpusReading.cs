@@ -1,4 +1,5 @@
 using System.Text.Unicode;
+using Varlen.Text;
 
 namespace Varlen.Data;
 
@@ -9,6 +10,7 @@ internal sealed class CorpusReading(TextCorpusOptions options, TextSink sink, IP
     private readonly CorpusFiles _found = new();
     private readonly List<CorpusFile> _files = [];
     private readonly List<BadLine> _bad = [];
+    private readonly Lazy<ChatFormat>? _chat = options.ChatFormat is { } make ? new(make) : null;
     private long _badCount, _empty, _documents;
 
     /// <summary>Reads everything, or throws.</summary>
@@ -23,8 +25,8 @@ internal sealed class CorpusReading(TextCorpusOptions options, TextSink sink, IP
     }
 
     /// <summary>What was read.</summary>
-    public CorpusSummary Summarize(TokenStoreWriter writer)
-        => new(_files, writer.DocumentCount, writer.Tokens, _empty, _found.Skipped, _found.Others, _badCount, _bad, LengthHistogram.Of(writer.Lengths));
+    public CorpusSummary Summarize(TokenStoreWriter writer, IReadOnlyList<RecordCount> records)
+        => new(_files, writer.DocumentCount, writer.Tokens, _empty, _found.Skipped, _found.Others, _badCount, _bad, LengthHistogram.Of(writer.Lengths), records);
 
     private void Read(TextSource source, FoundFile file)
     {
@@ -72,25 +74,25 @@ internal sealed class CorpusReading(TextCorpusOptions options, TextSink sink, IP
             source.Advance(usable);
         }
         while (source.Fill() || !source.Rest.IsEmpty);
-        EndDocument();
+        EndDocument(RecordKind.Text);
         return null;
     }
 
     private void ReadLines(TextSource source)
     {
-        var lines = new JsonLineReader(source, sink, options.TextField);
+        var lines = new JsonLineReader(source, sink, options.TextField, _chat);
         for (JsonLine line; (line = lines.Next()) != JsonLine.End;)
         {
-            if (line == JsonLine.Record) EndDocument();
+            if (line == JsonLine.Record) EndDocument(lines.Kind);
             if (line != JsonLine.Bad) continue;
             sink.Abandon();
             if (_badCount++ < BadLinesShown) _bad.Add(lines.Defect!);
         }
     }
 
-    private void EndDocument()
+    private void EndDocument(RecordKind kind)
     {
-        if (sink.End()) _documents++;
+        if (sink.End(kind)) _documents++;
         else _empty++;
     }
 

@@ -10,8 +10,9 @@ namespace Varlen.Data;
 /// <param name="BadLineCount">Lines that are no valid record.</param>
 /// <param name="BadLines">The first of them.</param>
 /// <param name="Lengths">Tokens of the documents.</param>
+/// <param name="Records">The documents by kind, those that there are.</param>
 public sealed record CorpusSummary(IReadOnlyList<CorpusFile> Files, int Documents, long Tokens, long EmptyDocuments, IReadOnlyList<SkippedFile> Skipped, long OtherFiles,
-    long BadLineCount, IReadOnlyList<BadLine> BadLines, LengthHistogram Lengths)
+    long BadLineCount, IReadOnlyList<BadLine> BadLines, LengthHistogram Lengths, IReadOnlyList<RecordCount> Records)
 {
     /// <summary>Bytes of all files that were read.</summary>
     public long Bytes => Files.Sum(file => file.Bytes);

@@ -25,6 +25,8 @@ public sealed class JaggedBatch : TokenBatch
 /// <param name="layout">Where the items lie; not owned.</param>
 public sealed class JaggedAttention(SequenceLayout layout) : AttentionStrategy
 {
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (layout, layout, layout);
+
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
         => F.ScaledDotProductAttention(new JaggedTensor(query, layout), new JaggedTensor(key, layout), new JaggedTensor(value, layout), Options(layer, AttentionAlignment.TopLeft)).Values;

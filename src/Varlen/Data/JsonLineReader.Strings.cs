@@ -75,6 +75,11 @@ internal sealed partial class JsonLineReader
     private bool Put(ReadOnlySpan<byte> utf8, Use use)
     {
         if (use == Use.Text) sink.Write(utf8);
+        if (use == Use.Held)
+        {
+            if (utf8.Length > MostHeldBytes - _held.WrittenCount) return Fail($"the example has more than {MostHeldBytes >> 20} MiB");
+            _held.Write(utf8);
+        }
         if (use != Use.Key) return true;
         if ((_keyBytes += utf8.Length) > MostKeyBytes) return Fail($"the keys of the line take more than {MostKeyBytes} bytes");
         _key.Write(utf8);

@@ -1,7 +1,7 @@
 using System.Buffers;
 using System.Text;
-using System.Text.Unicode;
 using Varlen.Checkpoints;
+using Varlen.Text;
 
 namespace Varlen.Data;
 
@@ -9,18 +9,17 @@ namespace Varlen.Data;
 internal enum JsonLine { End, Blank, Record, Bad }
 
 /// <summary>
-/// Reads jsonl record by record and hands on one text field piece by piece, so that a line of any length passes through fixed memory: strict
-/// JSON, at most 64 levels deep, at most 1 MiB of keys a line, no key twice in an object.
+/// Reads jsonl record by record and hands on a text piece by piece, so that a line of any length passes through fixed memory: strict JSON,
+/// at most 64 levels deep, at most 1 MiB of keys a line, no key twice in an object. What examples consist of is at most 64 MiB a record.
 /// </summary>
-internal sealed partial class JsonLineReader(TextSource source, TextSink sink, string field)
+internal sealed partial class JsonLineReader(TextSource source, TextSink sink, string? textField, Lazy<ChatFormat>? chat)
 {
     private const int Deepest = 64, MostKeyBytes = 1 << 20;
-    private enum Use { Nothing, Key, Text }
+    private enum Use { Nothing, Key, Text, Held }
 
     private readonly List<HashSet<string>> _keys = [];
     private readonly ArrayBufferWriter<byte> _key = new();
     private int _keyBytes;
-    private bool _found;
 
     /// <summary>The defect of a bad line.</summary>
     public BadLine? Defect { get; private set; }
@@ -36,7 +35,8 @@ internal sealed partial class JsonLineReader(TextSource source, TextSink sink, s
             source.Advance(1);
             return JsonLine.Blank;
         }
-        (_keyBytes, _found, Defect) = (0, false, null);
+        (_keyBytes, Defect) = (0, null);
+        BeginRecord();
         sink.Begin();
         bool good = ReadRecord();
         if (!good) SkipLine();
@@ -47,13 +47,14 @@ internal sealed partial class JsonLineReader(TextSource source, TextSink sink, s
     private bool ReadRecord()
     {
         if (Peek() != '{') return Fail("a record is a JSON object, and this line is none");
-        if (!ReadObject(1)) return false;
+        if (!ReadObject(1, ReadField)) return false;
         SkipSpace();
         if (Peek() is not ('\n' or -1)) return Fail("something follows the record in its line");
-        return _found || Fail($"the record has no field {JsonText.Quote(field)}");
+        return EndRecord();
     }
 
-    private bool ReadObject(int depth)
+    // A field is skipped unless something reads it.
+    private bool ReadObject(int depth, Func<string, bool>? read = null)
     {
         source.Advance(1);
         while (_keys.Count < depth) _keys.Add(new(StringComparer.Ordinal));
@@ -72,13 +73,7 @@ internal sealed partial class JsonLineReader(TextSource source, TextSink sink, s
             if (Peek() != ':') return Unexpected("':'");
             source.Advance(1);
             SkipSpace();
-            if (depth == 1 && key == field)
-            {
-                if (Peek() != '"') return Fail($"the field {JsonText.Quote(field)} is no string");
-                _found = true;
-                if (!ReadString(Use.Text)) return false;
-            }
-            else if (!SkipValue(depth)) return false;
+            if (!(read is null ? SkipValue(depth) : read(key))) return false;
             SkipSpace();
             if (Peek() == '}') break;
             if (Peek() != ',') return Unexpected("',' or '}'");
@@ -88,14 +83,14 @@ internal sealed partial class JsonLineReader(TextSource source, TextSink sink, s
         return true;
     }
 
-    private bool SkipArray(int depth)
+    private bool ReadArray(Func<bool> readElement)
     {
         source.Advance(1);
         for (bool first = true; ; first = false)
         {
             SkipSpace();
             if (first && Peek() == ']') break;
-            if (!SkipValue(depth)) return false;
+            if (!readElement()) return false;
             SkipSpace();
             if (Peek() == ']') break;
             if (Peek() != ',') return Unexpected("',' or ']'");
@@ -112,7 +107,7 @@ internal sealed partial class JsonLineReader(TextSource source, TextSink sink, s
         return next switch
         {
             '{' => ReadObject(depth + 1),
-            '[' => SkipArray(depth + 1),
+            '[' => ReadArray(() => SkipValue(depth + 1)),
             '"' => ReadString(Use.Nothing),
             't' => SkipLiteral("true"u8),
             'f' => SkipLiteral("false"u8),

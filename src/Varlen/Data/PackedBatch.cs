@@ -25,6 +25,8 @@ public sealed partial class PackedBatch : TokenBatch
 /// <param name="layout">Where the sequences lie; not owned.</param>
 public sealed class PackedAttention(SequenceLayout layout) : AttentionStrategy
 {
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (layout, layout, layout);
+
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
         => F.VarlenAttention(query, key, value, layout, layout, Options(layer));

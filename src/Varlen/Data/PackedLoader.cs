@@ -44,11 +44,15 @@ public sealed class PackedLoader : IDisposable
         if (position is { Epoch: < 0 } or { Batch: < 0 }) throw new ArgumentException($"there is no batch {position.Batch} in epoch {position.Epoch}; both count from 0", nameof(position));
 
         (_store, _plan, _options, _device) = (store, plan, options, device);
+        Limits = BatchLimits.Of(plan.Training.Span, options.BatchTokens);
         Position = position ?? new(fingerprint, 0, 0, 0, 0);
         for (int i = 0; i <= options.Prefetch; i++) _free.Push(new());
         _reader = new(ReadAhead) { IsBackground = true, Name = "Varlen batches" };
         _reader.Start();
     }
+
+    /// <summary>What no batch passes: the budget, and as many sequences as the shortest ones that fit into it.</summary>
+    public BatchLimits Limits { get; }
 
     /// <summary>Where the loader stands: the batch that <see cref="Next"/> gives next.</summary>
     public LoaderPosition Position { get; private set; }

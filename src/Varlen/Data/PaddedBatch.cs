@@ -16,7 +16,7 @@ public sealed class PaddedBatch : TokenBatch
     /// <summary>Tokens of a padded sequence.</summary>
     public int Length { get; }
 
-    /// <summary>Pads sequences; attention runs over the padding too, and hides it by a mask.</summary>
+    /// <summary>Pads sequences; attention's queries are the padding's too, and no token sees its keys.</summary>
     /// <param name="sequences">Token ids and targets of equal length.</param>
     /// <param name="length">What each is padded to; the longest sequence's length when null.</param>
     /// <param name="device">Device; the CPU when null.</param>
@@ -46,14 +46,16 @@ public sealed class PaddedBatch : TokenBatch
     }
 }
 
-/// <summary>Scaled dot-product attention over a dense batch, with the padding's keys hidden by a mask.</summary>
+/// <summary>
+/// Attention over dense rows of one length, in which the padding computes too and is seen by no real token. Padding stands on the right, so
+/// a causal query cannot reach it, and no mask is needed; full attention goes over the real keys of each row alone. So every kernel that
+/// packed attention has serves this one as well.
+/// </summary>
 public sealed class PaddedAttention : AttentionStrategy
 {
-    private readonly int _batch, _length;
-    // Null where nothing is padded.
-    private readonly Tensor? _mask;
+    private readonly SequenceLayout _rows, _queries, _keys;
 
-    /// <summary>Makes the mask.</summary>
+    /// <summary>Lays out the rows.</summary>
     /// <param name="layout">The sequences; one per row of the dense batch.</param>
     /// <param name="length">Tokens of a padded sequence, at least the longest one's.</param>
     /// <param name="device">Device; the CPU when null.</param>
@@ -61,31 +63,50 @@ public sealed class PaddedAttention : AttentionStrategy
     {
         ArgumentNullException.ThrowIfNull(layout);
         ArgumentOutOfRangeException.ThrowIfLessThan(length, layout.MaxLength);
-        (_batch, _length) = (layout.Count, length);
-        var real = new bool[checked(_batch * length)];
-        for (int i = 0; i < _batch; i++) real.AsSpan(i * length, layout.Lengths[i]).Fill(true);
-        if (layout.TotalTokens < real.Length) _mask = Tensor.From(real, [_batch, 1, 1, length], device).Keep();
+        int batch = layout.Count;
+        int[] rows = new int[batch], queries = new int[2 * batch], keys = new int[2 * batch];
+        var documents = new ulong[2 * batch];
+        for (int i = 0; i < batch; i++)
+        {
+            // Behind each row's real keys stands a sequence of the others, which nothing asks for.
+            (rows[i], queries[2 * i], keys[2 * i], keys[(2 * i) + 1]) = (length, length, layout.Lengths[i], length - layout.Lengths[i]);
+            (documents[2 * i], documents[(2 * i) + 1]) = (layout.DocumentKeys[i], layout.DocumentKeys[i]);
+        }
+        _rows = Keyed(rows, layout.DocumentKeys);
+        (_queries, _keys) = (Keyed(queries, documents), Keyed(keys, documents));
+        if (device is null) return;
+        foreach (SequenceLayout each in (SequenceLayout[])[_rows, _queries, _keys]) each.CuSeqlensOn(device);
     }
+
+    internal override (SequenceLayout, SequenceLayout, SequenceLayout)? Layouts => (_rows, _queries, _keys);
 
     /// <inheritdoc/>
     public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
     {
-        ArgumentNullException.ThrowIfNull(query);
-        Tensor attended = F.ScaledDotProductAttention(Dense(query, nameof(query)), Dense(key, nameof(key)), Dense(value, nameof(value)), _mask, Options(layer, AttentionAlignment.TopLeft));
-        return attended.Transpose(1, 2).Contiguous().View(query.Shape.Dimensions);
+        Check(query, nameof(query));
+        Check(key, nameof(key));
+        Check(value, nameof(value));
+        return layer.Causal ? F.VarlenAttention(query, key, value, _rows, _rows, Options(layer)) : F.VarlenAttention(query, key, value, _queries, _keys, Options(layer, AttentionAlignment.TopLeft));
     }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        _mask?.Dispose();
+        _rows.Dispose();
+        _queries.Dispose();
+        _keys.Dispose();
         base.Dispose(disposing);
     }
 
-    private Tensor Dense(Tensor rows, string parameter)
+    private static SequenceLayout Keyed(int[] lengths, ReadOnlySpan<ulong> documents)
+    {
+        using SequenceLayout plain = SequenceLayout.FromLengths(lengths);
+        return plain.WithDocumentKeys(documents);
+    }
+
+    private void Check(Tensor rows, string parameter)
     {
         ArgumentNullException.ThrowIfNull(rows, parameter);
-        Op.Check(rows.Shape.Rank == 3 && rows.Shape[0] == _batch * _length, nameof(Attend), parameter, $"{parameter} is {rows.Shape}; expected [{_batch * _length}, heads, headDim]");
-        return rows.View(_batch, _length, rows.Shape[1], rows.Shape[2]).Transpose(1, 2);
+        Op.Check(rows.Shape.Rank == 3 && rows.Shape[0] == _rows.TotalTokens, nameof(Attend), parameter, $"{parameter} is {rows.Shape}; expected [{_rows.TotalTokens}, heads, headDim]");
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Varlen.Data;
 
 namespace Varlen;
 
@@ -58,6 +59,9 @@ public sealed partial class SequenceLayout : IEquatable<SequenceLayout>, IDispos
     /// </summary>
     public ReadOnlySpan<ulong> DocumentKeys => _keys ?? _derivedKeys ?? Publish(ref _derivedKeys, MakeKeys(Count));
 
+    /// <summary>Where the layout lies when others will follow it there; null for one by itself.</summary>
+    internal LayoutSlot? Slot { get; private init; }
+
     /// <summary>First token and length of a sequence.</summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such sequence.</exception>
     public (int Start, int Length) this[int index]
@@ -106,6 +110,9 @@ public sealed partial class SequenceLayout : IEquatable<SequenceLayout>, IDispos
         }
         return new(offsets, KeysOrDefault(keys), positions);
     }
+
+    /// <summary>The same sequences in a slot.</summary>
+    internal SequenceLayout In(LayoutSlot slot) => new(_offsets, _keys, _positions) { Slot = slot };
 
     /// <summary>Releases what a device holds for this layout; the host side stays readable.</summary>
     public void Dispose() => ReleaseDevice();

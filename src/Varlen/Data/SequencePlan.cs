@@ -6,7 +6,7 @@ namespace Varlen.Data;
 /// <summary>
 /// Which tokens of a store are trained on, which are held out, and how documents are cut into sequences: a pure function of store, context
 /// and seed. A document longer than the context is cut into chunks whose targets are the tokens behind them, so that every token but a
-/// document's first is predicted exactly once, and no target leaves its document.
+/// document's first is predicted exactly once, and no target leaves its document. Sequences of which no target is trained are left out.
 /// </summary>
 public sealed class SequencePlan
 {
@@ -14,15 +14,17 @@ public sealed class SequencePlan
     private const double HeldOutShare = 0.05;
     private readonly SequenceChunk[] _training, _heldOut;
 
-    private SequencePlan(TokenStore store, int context, int seed, string split, List<SequenceChunk> training, List<SequenceChunk> heldOut)
+    private SequencePlan(TokenStore store, SequenceCutting cut, int seed, string split)
     {
-        (Context, Seed, Content, _training, _heldOut) = (context, seed, store.ContentHash, [.. training], [.. heldOut]);
-        (TrainingTokens, HeldOutTokens) = (_training.Sum(chunk => (long)chunk.Length), _heldOut.Sum(chunk => (long)chunk.Length));
-        long ends = 0;
+        (Context, Seed, Content, CutDocuments) = (cut.Context, seed, store.ContentHash, cut.CutDocuments);
+        (_training, _heldOut) = ([.. cut.Training.Chunks], [.. cut.HeldOut.Chunks]);
+        (TrainingTokens, TrainingTargets, HeldOutTokens, HeldOutTargets) = (cut.Training.Tokens, cut.Training.Targets, cut.HeldOut.Tokens, cut.HeldOut.Targets);
+        long ends = 0, ignored = TrainingTokens - TrainingTargets + HeldOutTokens - HeldOutTargets;
         for (int document = 0; document < store.DocumentCount; document++) ends += Math.Min(1, store.Length(document));
-        var side = new TokenCount(store.Tokens, TrainingTokens, HeldOutTokens, ends, new Dictionary<string, long>());
-        Ledger = new TokenLedger(side, side).Balanced();
-        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes($"{store.ContentHash} {store.VocabularySize} {context} {seed} {split}")));
+        var dropped = new Dictionary<string, long>();
+        if (cut.LeftOut > 0) dropped.Add(TokenCount.NoTrainedTarget, cut.LeftOut);
+        Ledger = new TokenLedger(new(store.Tokens, TrainingTokens, HeldOutTokens, ends, 0, dropped), new(store.Tokens, TrainingTargets, HeldOutTargets, ends, ignored, dropped)).Balanced();
+        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes($"{store.ContentHash} {store.VocabularySize} {Context} {seed} {split}")));
     }
 
     /// <summary>Most tokens of a sequence.</summary>
@@ -37,11 +39,20 @@ public sealed class SequencePlan
     /// <summary>The sequences of an evaluation, in the order of the store.</summary>
     public ReadOnlyMemory<SequenceChunk> HeldOut => _heldOut;
 
-    /// <summary>Tokens of <see cref="Training"/>, each with one target.</summary>
+    /// <summary>Tokens of <see cref="Training"/>.</summary>
     public long TrainingTokens { get; }
 
-    /// <summary>Tokens of <see cref="HeldOut"/>, each with one target.</summary>
+    /// <summary>Targets of <see cref="Training"/> that are trained: of texts one for each token, else fewer.</summary>
+    public long TrainingTargets { get; }
+
+    /// <summary>Tokens of <see cref="HeldOut"/>.</summary>
     public long HeldOutTokens { get; }
+
+    /// <summary>Targets of <see cref="HeldOut"/> that are evaluated.</summary>
+    public long HeldOutTargets { get; }
+
+    /// <summary>Documents longer than the context, which are cut into several sequences.</summary>
+    public int CutDocuments { get; }
 
     /// <summary>Where all tokens went.</summary>
     public TokenLedger Ledger { get; }
@@ -58,8 +69,9 @@ public sealed class SequencePlan
     }
 
     /// <summary>
-    /// A plan that holds out 5 % of the documents, at least one, in an order that hashes of seed and index give. With fewer than 20 documents
+    /// A plan that holds out 5 % of the documents, at least one, in an order that hashes of seed and index give. With fewer than 20 texts
     /// it is the last 5 % of the text instead, which can begin within a document: the token before is an input there and a target in training.
+    /// Examples, of which only a part is trained, stay whole however few they are. Sequences without a trained target are left out.
     /// </summary>
     /// <param name="store">The documents.</param>
     /// <param name="context">Most tokens of a sequence.</param>
@@ -70,13 +82,13 @@ public sealed class SequencePlan
     {
         ArgumentNullException.ThrowIfNull(store);
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
-        var plan = store.DocumentCount < FewDocuments ? HoldOutEnd(store, context, seed) : HoldOutDocuments(store, context, seed);
+        SequencePlan plan = store.IsTrainedWhole && store.DocumentCount < FewDocuments ? HoldOutEnd(store, context, seed) : HoldOutDocuments(store, context, seed);
         return plan._training.Length > 0 && plan._heldOut.Length > 0
             ? plan
             : throw new TextFormatException("there is too little text to train on", store.Path, 0, 0, $"{store.DocumentCount} documents of {store.Tokens} tokens do not give both training and held-out sequences", "add text");
     }
 
-    /// <summary>A plan to evaluate on everything: all sequences are in <see cref="HeldOut"/>.</summary>
+    /// <summary>A plan to evaluate on everything: all sequences with a trained target are in <see cref="HeldOut"/>.</summary>
     /// <param name="store">The documents.</param>
     /// <param name="context">Most tokens of a sequence.</param>
     /// <exception cref="ArgumentOutOfRangeException">The context is less than 1.</exception>
@@ -84,46 +96,40 @@ public sealed class SequencePlan
     {
         ArgumentNullException.ThrowIfNull(store);
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
-        var all = new List<SequenceChunk>();
-        for (int document = 0; document < store.DocumentCount; document++) Cut(all, document, 0, Links(store, document), context);
-        return new(store, context, 0, "evaluation", [], all);
+        var cut = new SequenceCutting(store, context);
+        for (int document = 0; document < store.DocumentCount; document++) cut.HoldOut(document, 0, cut.Links(document));
+        return new(store, cut, 0, "evaluation");
     }
 
     private static SequencePlan HoldOutDocuments(TokenStore store, int context, int seed)
     {
-        // Only documents with a sequence in them can stand for their kind.
-        (ulong Hash, int Document)[] order = [.. Enumerable.Range(0, store.DocumentCount).Where(document => Links(store, document) > 0)
+        var cut = new SequenceCutting(store, context);
+        // Only documents with something to predict can stand for their kind.
+        (ulong Hash, int Document)[] order = [.. Enumerable.Range(0, store.DocumentCount).Where(document => cut.Links(document) is > 0 and var links && store.CountTrained(document, 1, links) > 0)
             .Select(document => (Randomness.Mix(Randomness.Mix((ulong)(uint)seed) ^ (uint)document), document))];
         Array.Sort(order);
         var held = new System.Collections.BitArray(store.DocumentCount);
         foreach ((_, int document) in order.AsSpan(0, Math.Min(order.Length, Math.Max(1, (int)Math.Round(HeldOutShare * order.Length))))) held[document] = true;
-        var training = new List<SequenceChunk>();
-        var heldOut = new List<SequenceChunk>();
-        for (int document = 0; document < store.DocumentCount; document++) Cut(held[document] ? heldOut : training, document, 0, Links(store, document), context);
-        return new(store, context, seed, "documents", training, heldOut);
+        for (int document = 0; document < store.DocumentCount; document++)
+        {
+            if (held[document]) cut.HoldOut(document, 0, cut.Links(document));
+            else cut.Train(document, 0, cut.Links(document));
+        }
+        return new(store, cut, seed, "documents");
     }
 
     private static SequencePlan HoldOutEnd(TokenStore store, int context, int seed)
     {
-        long links = Enumerable.Range(0, store.DocumentCount).Sum(document => Links(store, document));
+        var cut = new SequenceCutting(store, context);
+        long links = Enumerable.Range(0, store.DocumentCount).Sum(cut.Links);
         long left = links - Math.Max(1, (long)Math.Ceiling(HeldOutShare * links));
-        var training = new List<SequenceChunk>();
-        var heldOut = new List<SequenceChunk>();
         for (int document = 0; document < store.DocumentCount; document++)
         {
-            long length = Links(store, document), trained = Math.Clamp(left, 0, length);
-            Cut(training, document, 0, trained, context);
-            Cut(heldOut, document, trained, length, context);
+            long length = cut.Links(document), trained = Math.Clamp(left, 0, length);
+            cut.Train(document, 0, trained);
+            cut.HoldOut(document, trained, length);
             left -= trained;
         }
-        return new(store, context, seed, "end", training, heldOut);
-    }
-
-    // A document of n tokens has n - 1 links from a token to the next; chunks are runs of links.
-    private static long Links(TokenStore store, int document) => Math.Max(0, store.Length(document) - 1);
-
-    private static void Cut(List<SequenceChunk> chunks, int document, long from, long to, int context)
-    {
-        for (long start = from; start < to; start += context) chunks.Add(new(document, start, (int)Math.Min(context, to - start)));
+        return new(store, cut, seed, "end");
     }
 }

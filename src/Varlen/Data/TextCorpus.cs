@@ -3,9 +3,11 @@ using Varlen.Text;
 namespace Varlen.Data;
 
 /// <summary>
-/// Documents of text files and folders. A document is a file, or a record of a .jsonl file; each gets an end-of-text token. A named file is
+/// Documents of text files and folders. A document is a file, or a record of a .jsonl file: a text, a prompt with its completion, or messages,
+/// of which what is not trained is marked. All but messages, which end as their format says, get an end-of-text token. A named file is
 /// read whatever its ending; in folders, which are searched whole and in the ordinal order of relative paths, endings of text and source code
-/// are. Text is UTF-8, its line ends stay as they are. Memory does not grow with files, lines or words.
+/// are. Text is UTF-8, its line ends stay as they are. Memory does not grow with files, lines or words;
+/// only examples are held, at most 64 MiB a record.
 /// </summary>
 /// <remarks>A word above 256 KiB is cut for the tokenizer. Folders that links reach by several paths are read once.</remarks>
 public static class TextCorpus
@@ -26,9 +28,10 @@ public static class TextCorpus
         ArgumentNullException.ThrowIfNull(paths);
         ArgumentNullException.ThrowIfNull(tokenizer);
         using var writer = new TokenStoreWriter(storePath, tokenizer.VocabularySize, tokenizer.Fingerprint);
-        CorpusReading reading = new CorpusReading(options ?? new(), new TokenSink(tokenizer, writer), progress, cancellationToken).Read(paths);
+        var sink = new TokenSink(tokenizer, writer);
+        CorpusReading reading = new CorpusReading(options ?? new(), sink, progress, cancellationToken).Read(paths);
         writer.Complete();
-        return reading.Summarize(writer);
+        return reading.Summarize(writer, sink.Counts);
     }
 
     /// <summary>The files that paths stand for, in the order in which they are read.</summary>

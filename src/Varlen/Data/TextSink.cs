@@ -10,7 +10,10 @@ internal abstract class TextSink
     private int _count;
     private bool _empty;
 
-    public virtual void Begin() => (_count, _empty) = (0, true);
+    /// <summary>Whether what is handled is trained.</summary>
+    protected bool Trained { get; private set; }
+
+    public virtual void Begin() => (_count, _empty, Trained) = (0, true, true);
 
     public void Write(ReadOnlySpan<byte> utf8)
     {
@@ -25,12 +28,27 @@ internal abstract class TextSink
         }
     }
 
+    /// <summary>Begins a part of the document: no token stands for text of both sides.</summary>
+    public void Part(bool trained)
+    {
+        if (_count > 0) Handle(_block.AsSpan(0, _count));
+        (_count, Trained) = (0, trained);
+    }
+
+    /// <summary>Writes a special token.</summary>
+    public void Token(int id)
+    {
+        Part(Trained);
+        _empty = false;
+        HandleToken(id);
+    }
+
     /// <summary>Ends a document; false when there was nothing in it.</summary>
-    public bool End()
+    public bool End(RecordKind kind)
     {
         if (_empty) return false;
-        Handle(_block.AsSpan(0, _count));
-        Finish();
+        Part(trained: true);
+        Finish(kind);
         return true;
     }
 
@@ -40,7 +58,9 @@ internal abstract class TextSink
 
     protected abstract void Handle(ReadOnlySpan<byte> utf8);
 
-    protected virtual void Finish() { }
+    protected virtual void HandleToken(int id) { }
+
+    protected virtual void Finish(RecordKind kind) { }
 
     // A word that fills the whole block is cut at its end.
     private void Cut()
@@ -57,6 +77,18 @@ internal abstract class TextSink
 internal sealed class TokenSink(Tokenizer tokenizer, TokenStoreWriter writer) : TextSink
 {
     private readonly List<int> _ids = [];
+    private readonly SortedDictionary<RecordKind, RecordCount> _counts = [];
+    private long _tokens, _targets;
+    private bool _first;
+
+    /// <summary>What was written, by kind.</summary>
+    public IReadOnlyList<RecordCount> Counts => [.. _counts.Values];
+
+    public override void Begin()
+    {
+        base.Begin();
+        _first = true;
+    }
 
     public override void Abandon() => writer.AbandonDocument();
 
@@ -65,14 +97,27 @@ internal sealed class TokenSink(Tokenizer tokenizer, TokenStoreWriter writer) : 
     protected override void Handle(ReadOnlySpan<byte> utf8)
     {
         _ids.Clear();
+        if (_first) _ids.AddRange(tokenizer.PrefixTokens);
+        _first = false;
         tokenizer.Encode(utf8, _ids);
-        writer.Append(CollectionsMarshal.AsSpan(_ids));
+        writer.Append(CollectionsMarshal.AsSpan(_ids), Trained);
     }
 
-    protected override void Finish()
+    // A conversation that begins with a token of its format has no other before it.
+    protected override void HandleToken(int id)
     {
-        writer.Append([tokenizer.EndOfText]);
+        _first = false;
+        writer.Append([id], Trained);
+    }
+
+    protected override void Finish(RecordKind kind)
+    {
+        // A conversation ends as its format says.
+        if (kind != RecordKind.Messages) writer.Append([tokenizer.EndOfText]);
         writer.EndDocument();
+        RecordCount count = _counts.GetValueOrDefault(kind) ?? new(kind, 0, 0, 0);
+        _counts[kind] = count with { Documents = count.Documents + 1, Tokens = count.Tokens + writer.Tokens - _tokens, TrainedTargets = count.TrainedTargets + writer.TrainedTargets - _targets };
+        (_tokens, _targets) = (writer.Tokens, writer.TrainedTargets);
     }
 }
 

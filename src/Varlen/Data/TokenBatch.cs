@@ -61,6 +61,14 @@ public abstract class TokenBatch : IDisposable
         TargetCount = tokens.Length - targets.Count(PackedBatch.IgnoreIndex);
     }
 
+    // Rows that are filled later; what derives from TokenBatch sets the rest. All of them lie in one block, with room for one more number at its end.
+    private protected TokenBatch(int rows, Device device, out Tensor all)
+    {
+        all = Tensor.AllocateUntracked([(3 * Stride(rows)) + SendAlignment], DType.Int32, device);
+        (Tokens, Targets, Positions) = Parts(all, rows);
+        (Layout, Attention) = (null!, null!);
+    }
+
     /// <summary>Token ids, Int32 <c>[rows]</c>.</summary>
     public Tensor Tokens { get; }
 
@@ -71,13 +79,13 @@ public abstract class TokenBatch : IDisposable
     public Tensor Positions { get; }
 
     /// <summary>The sequences of real tokens, in the order of rows.</summary>
-    public SequenceLayout Layout { get; }
+    public SequenceLayout Layout { get; private protected set; }
 
     /// <summary>How the rows attend to each other.</summary>
-    public AttentionStrategy Attention { get; }
+    public AttentionStrategy Attention { get; private protected init; }
 
     /// <summary>Targets that count.</summary>
-    public long TargetCount { get; }
+    public long TargetCount { get; private protected set; }
 
     /// <summary>Rows that a model computes, padding included.</summary>
     public int Rows => Tokens.Shape[0];
@@ -86,10 +94,10 @@ public abstract class TokenBatch : IDisposable
     public int RealTokens => Layout.TotalTokens;
 
     /// <summary>Largest id among tokens and targets, known on the host: -1 without tokens.</summary>
-    public int LargestToken { get; } = -1;
+    public int LargestToken { get; private protected set; } = -1;
 
     /// <summary>Largest position, known on the host: -1 without tokens.</summary>
-    public int LargestPosition { get; } = -1;
+    public int LargestPosition { get; private protected set; } = -1;
 
     /// <summary>What dropout draws from in each row; the same for a token in every kind of batch.</summary>
     internal DropoutKeys DropoutKeys => _dropoutKeys.Documents is null ? _dropoutKeys = MakeDropoutKeys() : _dropoutKeys;
@@ -137,7 +145,7 @@ public abstract class TokenBatch : IDisposable
     // In one transfer: a step's numbers are few, and each transfer has its price.
     private static (Tensor Tokens, Tensor Targets, Tensor Positions) Send(ReadOnlySpan<int> tokens, ReadOnlySpan<int> targets, ReadOnlySpan<int> positions, Device device)
     {
-        int rows = tokens.Length, stride = checked((rows + SendAlignment - 1) / SendAlignment * SendAlignment);
+        int rows = tokens.Length, stride = Stride(rows);
         int[] staged = ArrayPool<int>.Shared.Rent(checked(3 * stride));
         Span<int> values = staged.AsSpan(0, 3 * stride);
         values.Clear();
@@ -147,10 +155,18 @@ public abstract class TokenBatch : IDisposable
         using Tensor all = Tensor.AllocateUntracked([values.Length], DType.Int32, device);
         device.Backend.CopyFromHost(MemoryMarshal.AsBytes(values), all.Pointer);
         ArrayPool<int>.Shared.Return(staged);
+        return Parts(all, rows);
+    }
+
+    private static (Tensor Tokens, Tensor Targets, Tensor Positions) Parts(Tensor all, int rows)
+    {
         return (Part(0), Part(1), Part(2));
 
-        Tensor Part(int index) => all.UntrackedView([rows], [1], (long)index * stride).Keep();
+        Tensor Part(int index) => all.UntrackedView([rows], [1], (long)index * Stride(rows)).Keep();
     }
+
+    // Elements from one part to the next.
+    private protected static int Stride(int rows) => checked((rows + SendAlignment - 1) / SendAlignment * SendAlignment);
 
     private int RowOf(int token) => _slots is null ? token : _slots[token];
 
@@ -167,7 +183,24 @@ public abstract class TokenBatch : IDisposable
         }
     }
 
+    private protected static (long[] Documents, int[] Positions) HostDropoutKeys(TokenBatch batch) => batch.HostDropoutKeys();
+
+    /// <summary>Brings keys that were made before up to date, where they are.</summary>
+    private protected void RefillDropoutKeys()
+    {
+        if (_dropoutKeys.Documents is not { } documents || _dropoutKeys.Positions is not { } positions) return;
+        (long[] keys, int[] places) = HostDropoutKeys();
+        Tokens.Device.Backend.CopyFromHost(MemoryMarshal.AsBytes<long>(keys), documents.Pointer);
+        Tokens.Device.Backend.CopyFromHost(MemoryMarshal.AsBytes<int>(places), positions.Pointer);
+    }
+
     private DropoutKeys MakeDropoutKeys()
+    {
+        (long[] documents, int[] positions) = HostDropoutKeys();
+        return new DropoutKeys(Tensor.From(documents, [Rows], Tokens.Device).Keep(), Tensor.From(positions, [Rows], Tokens.Device).Keep());
+    }
+
+    private protected virtual (long[] Documents, int[] Positions) HostDropoutKeys()
     {
         var documents = new long[Rows];
         var positions = new int[Rows];
@@ -176,6 +209,6 @@ public abstract class TokenBatch : IDisposable
             (int start, int length) = Layout[sequence];
             for (int i = 0; i < length; i++) (documents[RowOf(start + i)], positions[RowOf(start + i)]) = ((long)Layout.DocumentKeys[sequence], i);
         }
-        return new DropoutKeys(Tensor.From(documents, [Rows], Tokens.Device).Keep(), Tensor.From(positions, [Rows], Tokens.Device).Keep());
+        return (documents, positions);
     }
 }

@@ -18,12 +18,16 @@ public sealed record TokenLedger(TokenCount Inputs, TokenCount Targets)
 /// <param name="Trained">Those of an epoch of training.</param>
 /// <param name="HeldOut">Those kept for evaluation.</param>
 /// <param name="Ends">Those without a counterpart: the last token of a document predicts nothing, and nothing predicts the first.</param>
-/// <param name="Dropped">Those left out, by reason; empty unless asked for.</param>
-public sealed record TokenCount(long Read, long Trained, long HeldOut, long Ends, IReadOnlyDictionary<string, long> Dropped)
+/// <param name="Ignored">Targets that count in neither loss nor denominator, such as those of a prompt; as inputs they are read like all others.</param>
+/// <param name="Dropped">Those left out, by reason.</param>
+public sealed record TokenCount(long Read, long Trained, long HeldOut, long Ends, long Ignored, IReadOnlyDictionary<string, long> Dropped)
 {
+    /// <summary>The reason of whole sequences that are left out because none of their targets is trained.</summary>
+    public const string NoTrainedTarget = "no trained target";
+
     internal void RequireBalance(string side)
     {
-        long known = Trained + HeldOut + Ends + Dropped.Values.Sum();
-        if (known != Read) throw new InvalidOperationException($"the ledger of {side} does not balance: {Read} tokens were read, and {known} are accounted for ({Trained} trained, {HeldOut} held out, {Ends} ends, {Dropped.Values.Sum()} dropped)");
+        long known = Trained + HeldOut + Ends + Ignored + Dropped.Values.Sum();
+        if (known != Read) throw new InvalidOperationException($"the ledger of {side} does not balance: {Read} tokens were read, and {known} are accounted for ({Trained} trained, {HeldOut} held out, {Ends} ends, {Ignored} ignored, {Dropped.Values.Sum()} dropped)");
     }
 }

@@ -13,7 +13,7 @@ namespace Varlen.Data;
 /// out, and <see cref="Verify"/> checks the whole content. Safe to share between threads until disposed. Do not shorten the file meanwhile:
 /// it is mapped.
 /// </remarks>
-public sealed unsafe class TokenStore : IDisposable
+public sealed unsafe partial class TokenStore : IDisposable
 {
     private readonly TokenStoreHeader _header;
     private readonly MemoryMappedFile _map;
@@ -43,7 +43,7 @@ public sealed unsafe class TokenStore : IDisposable
     /// <summary>The <see cref="Text.Tokenizer.Fingerprint"/> of the tokenizer that made the ids.</summary>
     public string TokenizerFingerprint => Convert.ToHexStringLower(_header.Tokenizer);
 
-    /// <summary>SHA-256 of ids and documents, in hexadecimal digits: the identity of the data.</summary>
+    /// <summary>SHA-256 of ids, marks and documents, in hexadecimal digits: the identity of the data.</summary>
     public string ContentHash => Convert.ToHexStringLower(_header.Content);
 
     /// <summary>Opens a store and checks its header and table.</summary>

@@ -3,15 +3,17 @@ using System.Security.Cryptography;
 
 namespace Varlen.Data;
 
-/// <summary>Writes a <see cref="TokenStore"/> document by document, in memory that does not grow with them except for 8 bytes each.</summary>
+/// <summary>Writes a <see cref="TokenStore"/> document by document, in memory that does not grow with them except for 8 bytes each, and 8 for each place where training begins or ends.</summary>
 /// <remarks>The target appears when <see cref="Complete"/> succeeds, whole; until then the ids are in a temporary file beside it.</remarks>
 public sealed class TokenStoreWriter : IDisposable
 {
     private readonly string _path, _temporary, _tokenizer;
     private readonly int _vocabularySize, _idBytes;
     private readonly List<long> _ends = [0];
+    private readonly TrainedMarks _marks = new();
     private readonly ushort[] _narrow = new ushort[1 << 14];
     private FileStream? _stream;
+    private long _targets;
 
     /// <summary>Begins a store.</summary>
     /// <param name="path">The target; replaced when it exists.</param>
@@ -39,16 +41,24 @@ public sealed class TokenStoreWriter : IDisposable
     /// <summary>Ids of all documents, the one that has not ended included.</summary>
     public long Tokens { get; private set; }
 
+    /// <summary>Targets that are trained in the documents that have ended: a document's first token is no target.</summary>
+    public long TrainedTargets { get; private set; }
+
     /// <summary>Tokens of each document that has ended, in order.</summary>
     internal IEnumerable<long> Lengths => _ends.Skip(1).Select((end, index) => end - _ends[index]);
 
     /// <summary>Appends ids to the current document.</summary>
+    /// <param name="ids">The ids.</param>
+    /// <param name="trained">Whether they are trained as targets; otherwise they are only read.</param>
     /// <exception cref="ArgumentException">An id is negative or not below the vocabulary's size; nothing is written then.</exception>
-    public void Append(ReadOnlySpan<int> ids)
+    public void Append(ReadOnlySpan<int> ids, bool trained = true)
     {
         FileStream stream = Open();
         int bad = ids.IndexOfAnyExceptInRange(0, _vocabularySize - 1);
         if (bad >= 0) throw new ArgumentException($"ids[{bad}] = {ids[bad]} is outside of the vocabulary of {_vocabularySize}; use the tokenizer that the store was made for", nameof(ids));
+        if (ids.IsEmpty) return;
+        _marks.Set(Tokens, trained);
+        if (trained) _targets += Tokens == _ends[^1] ? ids.Length - 1 : ids.Length;
         Tokens += ids.Length;
         if (_idBytes == sizeof(int))
         {
@@ -69,12 +79,16 @@ public sealed class TokenStoreWriter : IDisposable
         Open();
         if (_ends.Count == int.MaxValue) throw new InvalidOperationException($"a store holds at most {int.MaxValue - 1} documents; write several");
         _ends.Add(Tokens);
+        TrainedTargets += _targets;
+        _targets = 0;
     }
 
     /// <summary>Forgets what was appended since the last document ended.</summary>
     public void AbandonDocument()
     {
         Tokens = _ends[^1];
+        _targets = 0;
+        _marks.CutBack(Tokens);
         Open().Position = TokenStoreHeader.Size + Tokens * _idBytes;
     }
 
@@ -85,15 +99,15 @@ public sealed class TokenStoreWriter : IDisposable
     {
         FileStream stream = Open();
         if (Tokens != _ends[^1]) throw new InvalidOperationException("a document has not ended; end or abandon it first");
-        long table = TokenStoreHeader.Size + (Tokens * _idBytes + 7) / 8 * 8;
-        stream.Write(new byte[table - stream.Position]);
+        var layout = new TokenStoreHeader(_idBytes * 8, _marks.Any, _vocabularySize, DocumentCount, Tokens, Convert.FromHexString(_tokenizer), []);
+        stream.Write(new byte[layout.MarksStart - stream.Position]);
+        if (_marks.Any) _marks.Write(stream, Tokens);
         foreach (long[] part in _ends.Chunk(1 << 13)) stream.Write(MemoryMarshal.AsBytes(part.AsSpan()));
         stream.SetLength(stream.Position);
 
         Span<byte> header = stackalloc byte[TokenStoreHeader.Size];
-        byte[] content = Hash(stream, TokenStoreHeader.Size, []);
-        new TokenStoreHeader(_idBytes * 8, _vocabularySize, DocumentCount, Tokens, Convert.FromHexString(_tokenizer), content).Write(header);
-        Hash(stream, table, header[..TokenStoreHeader.Hashed]).CopyTo(header[TokenStoreHeader.Hashed..]);
+        (layout with { Content = Hash(stream, TokenStoreHeader.Size, []) }).Write(header);
+        Hash(stream, layout.TableStart, header[..TokenStoreHeader.Hashed]).CopyTo(header[TokenStoreHeader.Hashed..]);
         stream.Position = 0;
         stream.Write(header);
         stream.Flush(flushToDisk: true);

@@ -100,12 +100,35 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     /// Sum of the cross entropies of the batch's targets, in nats; divide by <see cref="TokenBatch.TargetCount"/>. Logits never exist beside
     /// their gradient.
     /// </summary>
-    /// <exception cref="ArgumentException">An id is not in the vocabulary, or a sequence is longer than the model's positions.</exception>
-    public Tensor LossSum(TokenBatch batch)
+    /// <param name="batch">The batch.</param>
+    /// <param name="embeddings">What stands in for <see cref="InputEmbeddings"/>, of their shape and type; the batch's own when null.</param>
+    /// <exception cref="ArgumentException">An id is not in the vocabulary, a sequence is longer than the model's positions, or the embeddings do not fit.</exception>
+    public Tensor LossSum(TokenBatch batch, Tensor? embeddings = null)
     {
         Check(batch);
         using var frame = TensorScope.Begin();
-        return frame.Return(F.LinearCrossEntropy(Features(batch), Head.Weight, Head.Bias, batch.Targets, PackedBatch.IgnoreIndex));
+        return frame.Return(F.LinearCrossEntropy(Features(batch, Fitting(batch, embeddings)), Head.Weight, Head.Bias, batch.Targets, PackedBatch.IgnoreIndex));
+    }
+
+    /// <summary>What the first block reads, <c>[rows, width]</c>: the tokens' embeddings, and those of learned positions. HuggingFace's <c>inputs_embeds</c>.</summary>
+    /// <exception cref="ArgumentException">An id is not in the vocabulary, or a sequence is longer than the model's positions.</exception>
+    public Tensor InputEmbeddings(TokenBatch batch)
+    {
+        Check(batch);
+        using var frame = TensorScope.Begin();
+        return frame.Return(Embed(batch));
+    }
+
+    /// <summary>Logits of every row as <see cref="Module{TokenBatch, Tensor}.Forward"/> gives them, from other embeddings.</summary>
+    /// <param name="batch">The batch; its tokens are not read.</param>
+    /// <param name="embeddings">What stands in for <see cref="InputEmbeddings"/>, of their shape and type.</param>
+    /// <exception cref="ArgumentException">A sequence is longer than the model's positions, or the embeddings do not fit.</exception>
+    public Tensor Logits(TokenBatch batch, Tensor embeddings)
+    {
+        ArgumentNullException.ThrowIfNull(embeddings);
+        Check(batch);
+        using var frame = TensorScope.Begin();
+        return frame.Return(F.Linear(Features(batch, Fitting(batch, embeddings)), Head.Weight, Head.Bias?.Value));
     }
 
     /// <summary>Logits of what follows each sequence, <c>[sequences, vocabulary]</c>: only their rows go through the output layer.</summary>
@@ -117,7 +140,7 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         Array.Fill(inverse, -1);
         for (int i = 0; i < rows.Length; i++) inverse[rows[i] = batch.LastRow(i)] = i;
         using var frame = TensorScope.Begin();
-        Tensor features = Features(batch);
+        Tensor features = Features(batch, Embed(batch));
         Tensor last = rows.Length == batch.Rows ? features : RowGather.Run(nameof(LastLogits), features, Indices(rows), Indices(inverse), [rows.Length, features.Shape[1]], 0);
         return frame.Return(F.Linear(last, Head.Weight, Head.Bias?.Value));
 
@@ -128,13 +151,28 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
     protected override Tensor ForwardCore(TokenBatch input)
     {
         Check(input);
-        return F.Linear(Features(input), Head.Weight, Head.Bias?.Value);
+        return F.Linear(Features(input, Embed(input)), Head.Weight, Head.Bias?.Value);
     }
 
-    /// <summary>What the output layer reads, <c>[rows, width]</c>.</summary>
-    protected abstract Tensor Features(TokenBatch batch);
+    /// <summary>What the first block reads, <c>[rows, width]</c>, before dropout.</summary>
+    protected abstract Tensor Embed(TokenBatch batch);
 
-    private void Check(TokenBatch batch)
+    /// <summary>What the output layer reads, <c>[rows, width]</c>.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="embedded">What <see cref="Embed"/> gave for it, or what stands in for that.</param>
+    protected abstract Tensor Features(TokenBatch batch, Tensor embedded);
+
+    private Tensor Fitting(TokenBatch batch, Tensor? embeddings)
+    {
+        if (embeddings is null) return Embed(batch);
+        int width = Head.Weight.Shape[1];
+        if (embeddings.Shape.Rank != 2 || embeddings.Shape[0] != batch.Rows || embeddings.Shape[1] != width || embeddings.DType != DType || embeddings.Device != Device)
+            throw new ArgumentException($"the embeddings are {embeddings.DType} {embeddings.Shape} on {embeddings.Device}; the model reads {DType} [{batch.Rows}, {width}] on {Device}", nameof(embeddings));
+        return embeddings;
+    }
+
+    /// <summary>Refuses ids and positions that the model has no rows for: on the host, because no device is asked.</summary>
+    internal void Check(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.LargestToken >= VocabularySize)

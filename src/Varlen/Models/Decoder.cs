@@ -89,10 +89,15 @@ public sealed class Decoder : CausalLanguageModel
     public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson());
 
     /// <inheritdoc/>
-    protected override Tensor Features(TokenBatch batch)
+    protected override Tensor Embed(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        Tensor embedded = F.EmbeddingSum(_embedding.Weight, batch.Tokens, _positions.Weight, batch.Positions);
+        return F.EmbeddingSum(_embedding.Weight, batch.Tokens, _positions.Weight, batch.Positions);
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor Features(TokenBatch batch, Tensor embedded)
+    {
         var stream = new ResidualState(DropoutState.Apply(embedded, IsTraining ? Config.Dropout : 0, StepState, 0, batch), null);
         foreach (TransformerBlock block in _blocks) stream = block.Forward(stream, batch, StepState);
         if (_norm is not null) return _norm.Forward(stream.Residual, stream.Pending).Normed;

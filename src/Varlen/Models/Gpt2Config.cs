@@ -110,6 +110,7 @@ public sealed record Gpt2Config
         file.RequireOff("is_encoder_decoder", "there is no encoder");
         file.RequireOff("pruned_heads", "all heads are computed");
         file.RequireOff("quantization_config", "weights are not quantised");
+        file.RequireOn("is_causal", "a token of GPT-2 sees nothing after itself");
         Gpt2Config small = Small;
         var config = new Gpt2Config
         {
@@ -120,7 +121,7 @@ public sealed record Gpt2Config
             Heads = file.Size("n_head", small.Heads, "num_attention_heads"),
             Inner = file.Whole("n_inner", 1, 1 << 30),
             Activation = file.Choice("activation_function",
-                ("gelu_new", Activation.GeluTanh), ("gelu_pytorch_tanh", Activation.GeluTanh), ("gelu_fast", Activation.GeluTanh),
+                ("gelu_new", Activation.GeluTanh), ("gelu_pytorch_tanh", Activation.GeluTanh), ("gelu_fast", Activation.GeluTanh), ("gelu_accurate", Activation.GeluTanh), ("gelu_python_tanh", Activation.GeluTanh),
                 ("gelu", Activation.Gelu), ("gelu_python", Activation.Gelu), ("relu", Activation.Relu)),
             ResidualDropout = file.Number("resid_pdrop", small.ResidualDropout, 0, ModelSizes.BelowOne),
             EmbeddingDropout = file.Number("embd_pdrop", small.EmbeddingDropout, 0, ModelSizes.BelowOne),
@@ -131,11 +132,18 @@ public sealed record Gpt2Config
             ScaleByInverseLayer = file.Flag("scale_attn_by_inverse_layer_idx", small.ScaleByInverseLayer),
             ReorderAndUpcast = file.Flag("reorder_and_upcast_attn", small.ReorderAndUpcast),
             TieWordEmbeddings = file.Flag("tie_word_embeddings", small.TieWordEmbeddings),
-            BeginOfText = file.Whole("bos_token_id", 0, int.MaxValue),
-            EndOfText = file.Whole("eos_token_id", 0, int.MaxValue),
+            BeginOfText = file.Has("bos_token_id") ? file.Whole("bos_token_id", 0, int.MaxValue) : small.BeginOfText,
+            EndOfText = ReadEnd(file),
         };
         file.Check(config.Validate);
         return config;
+    }
+
+    private static int? ReadEnd(ModelConfigFile file)
+    {
+        if (!file.Has("eos_token_id")) return Small.EndOfText;
+        IReadOnlyList<int> ends = file.Wholes("eos_token_id", 0, int.MaxValue);
+        return ends.Count <= 1 ? ends.Cast<int?>().SingleOrDefault() : throw file.Refused("eos_token_id", "one id ends a text here", "keep the one that ends a text");
     }
 
     internal Dictionary<string, object?> ToJson(DType stored) => new()

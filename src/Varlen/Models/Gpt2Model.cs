@@ -97,10 +97,15 @@ public sealed partial class Gpt2Model : CausalLanguageModel
     public override void SaveConfig(string folder) => ModelConfigFile.Write(folder, Config.ToJson(_head.Master.DType));
 
     /// <inheritdoc/>
-    protected override Tensor Features(TokenBatch batch)
+    protected override Tensor Embed(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        Tensor embedded = F.EmbeddingSum(_tokens.Weight, batch.Tokens, _positions.Weight, batch.Positions);
+        return F.EmbeddingSum(_tokens.Weight, batch.Tokens, _positions.Weight, batch.Positions);
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor Features(TokenBatch batch, Tensor embedded)
+    {
         var stream = new ResidualState(DropoutState.Apply(embedded, IsTraining ? Config.EmbeddingDropout : 0, StepState, 0, batch), null);
         foreach (TransformerBlock block in _blocks) stream = block.Forward(stream, batch, StepState);
         return _norm.Forward(stream.Residual, stream.Pending).Normed;

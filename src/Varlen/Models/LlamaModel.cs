@@ -99,10 +99,16 @@ public sealed partial class LlamaModel : CausalLanguageModel
     }
 
     /// <inheritdoc/>
-    protected override Tensor Features(TokenBatch batch)
+    protected override Tensor Embed(TokenBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        var stream = new ResidualState(F.Embedding(_tokens.Weight, batch.Tokens, Config.Padding), null);
+        return F.Embedding(_tokens.Weight, batch.Tokens, Config.Padding);
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor Features(TokenBatch batch, Tensor embedded)
+    {
+        var stream = new ResidualState(embedded, null);
         foreach (LlamaBlock block in _blocks) stream = block.Forward(stream, batch, StepState);
         return _norm.Forward(stream.Residual, stream.Pending).Normed;
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace Varlen.Models;
@@ -37,7 +38,12 @@ internal sealed partial class ModelConfigFile
             case null: writer.WriteNull(key); break;
             case bool flag: writer.WriteBoolean(key, flag); break;
             case int number: writer.WriteNumber(key, number); break;
-            case double number: writer.WriteNumber(key, number); break;
+            case double number:
+                // With a point, as Python tells a float from an int by it, and transformers checks which it gets.
+                string digits = number.ToString("R", CultureInfo.InvariantCulture);
+                writer.WritePropertyName(key);
+                writer.WriteRawValue(digits.AsSpan().IndexOfAny(".E") >= 0 ? digits : $"{digits}.0");
+                break;
             case string text: writer.WriteString(key, text); break;
             case IEnumerable<string> list:
                 writer.WriteStartArray(key);

@@ -27,13 +27,13 @@ internal static class RotaryConfigFile
             Theta = theta,
             Scaling = scaling,
             Factor = section.Number("factor", (double)maxLength / length, Least, Largest),
-            OriginalMaxLength = length,
         };
         return scaling switch
         {
-            RotaryScaling.Llama3 => read with { LowFrequencyFactor = Required("low_freq_factor"), HighFrequencyFactor = Required("high_freq_factor") },
+            RotaryScaling.Llama3 => read with { OriginalMaxLength = length, LowFrequencyFactor = Required("low_freq_factor"), HighFrequencyFactor = Required("high_freq_factor") },
             RotaryScaling.Yarn => read with
             {
+                OriginalMaxLength = length,
                 AttentionFactor = Optional("attention_factor"),
                 BetaFast = Optional("beta_fast") ?? plain.BetaFast,
                 BetaSlow = Optional("beta_slow") ?? plain.BetaSlow,

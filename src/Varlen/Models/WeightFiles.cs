@@ -24,6 +24,9 @@ internal sealed class WeightFiles : IDisposable
     /// <exception cref="IOException">A file is missing or cannot be read.</exception>
     public static WeightFiles Open(string folder)
     {
+        // Links in a folder that is a link itself are relative to where it really lies.
+        folder = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(folder));
+        folder = System.IO.Path.GetFullPath(Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? folder);
         string path = System.IO.Path.Combine(folder, Single), index = System.IO.Path.Combine(folder, IndexName);
         bool isSingle = File.Exists(path);
         if (!isSingle && !File.Exists(index))
@@ -84,11 +87,9 @@ internal sealed class WeightFiles : IDisposable
     /// </summary>
     private static void RequireInside(string folder, string path)
     {
-        string real = Directory.ResolveLinkTarget(folder, returnFinalTarget: true)?.FullName ?? System.IO.Path.GetFullPath(folder);
-        real = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(real));
-        if (File.ResolveLinkTarget(System.IO.Path.Combine(real, System.IO.Path.GetFileName(path)), returnFinalTarget: true) is not { } target) return;
-        string? place = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(target.FullName)), parent = System.IO.Path.GetDirectoryName(real);
-        if (place == real) return;
+        if (File.ResolveLinkTarget(path, returnFinalTarget: true) is not { } target) return;
+        string? place = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(target.FullName)), parent = System.IO.Path.GetDirectoryName(folder);
+        if (place == folder) return;
         if (System.IO.Path.GetFileName(parent) == Snapshots && place == System.IO.Path.Combine(System.IO.Path.GetDirectoryName(parent)!, Blobs)) return;
         throw new CheckpointFormatException("a shard is a link that leads out of its folder", path, 0, $"it points to {JsonText.Quote(target.FullName)}", "copy the file into the folder, or give the folder that holds it");
     }

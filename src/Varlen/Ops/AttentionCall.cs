@@ -52,8 +52,8 @@ internal static class Attention
         kernels.AttentionForward(call, query, key, value, mask, output, lse);
         if (call.Query is { } layout)
         {
-            FillTail(output, layout.TotalTokens, dimension: 0, 0);
-            FillTail(lse, layout.TotalTokens, dimension: 1, double.NegativeInfinity);
+            FillTail(output, layout, dimension: 0, 0);
+            FillTail(lse, layout, dimension: 1, double.NegativeInfinity);
         }
         Op.RecordAll(op, [output, lse], [query, key, value], [query, key, value, mask, output, lse], pass => Backward(pass, kernels, call));
         return (output, lse);
@@ -73,13 +73,19 @@ internal static class Attention
     private static void ZeroTail(GradientTarget target, SequenceLayout layout)
     {
         // Where gradients are added up, tokens of no sequence add nothing.
-        if (target is { Tensor: { } tensor, Accumulate: false }) FillTail(tensor, layout.TotalTokens, dimension: 0, 0);
+        if (target is { Tensor: { } tensor, Accumulate: false }) FillTail(tensor, layout, dimension: 0, 0);
     }
 
     /// <summary>Gives tokens behind the last sequence, which no kernel touches, their value.</summary>
-    private static void FillTail(Tensor tensor, int covered, int dimension, double value)
+    private static void FillTail(Tensor tensor, SequenceLayout layout, int dimension, double value)
     {
-        int tail = tensor.Shape[dimension] - covered;
+        if (layout.Slot is { } slot)
+        {
+            // The next layout there covers another number of tokens.
+            ElementwiseCopy.FillTail(tensor, dimension, slot.Covered, value);
+            return;
+        }
+        int covered = layout.TotalTokens, tail = tensor.Shape[dimension] - covered;
         if (tail == 0) return;
         int[] sizes = tensor.Shape.Dimensions.ToArray();
         sizes[dimension] = tail;

@@ -31,6 +31,15 @@ internal sealed unsafe partial class CpuBackend : ICopyKernels
         }
     }
 
+    public void FillTail(Tensor destination, int dimension, Tensor first, double value)
+    {
+        int[] sizes = destination.Shape.Dimensions.ToArray();
+        int from = *first.Data<int>();
+        sizes[dimension] -= from;
+        using Tensor tail = destination.UntrackedView(new Shape(sizes), destination.Strides.ToArray(), from * destination.Strides[dimension]);
+        Fill(tail, value);
+    }
+
     public void Fill(Tensor destination, double value)
     {
         if (destination.Count == 0) return;

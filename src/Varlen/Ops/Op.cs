@@ -7,11 +7,16 @@ namespace Varlen.Ops;
 /// <summary>What every op does: check its arguments, find its kernels, record itself.</summary>
 internal static class Op
 {
+    /// <summary>The op that this thread began last, for messages of what lies below ops.</summary>
+    [field: ThreadStatic]
+    public static string? Latest { get; set; }
+
     /// <summary>The kernels of an op on its inputs' device. All inputs present must be on the same one.</summary>
     /// <exception cref="ArgumentException">The inputs are on different devices.</exception>
     /// <exception cref="NotSupportedException">The device has no kernels for the op.</exception>
     public static TKernels Require<TKernels>(string op, Tensor first, params ReadOnlySpan<Tensor?> others) where TKernels : class
     {
+        Latest = op;
         foreach (Tensor? other in others)
             if (other is not null) SameDevice(op, first, other);
         return first.Device.Backend as TKernels ?? throw new NotSupportedException($"{op} has no {first.Device} kernels");

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 
 namespace Varlen.Text;
@@ -10,18 +11,27 @@ internal readonly record struct BytePairMerge(int Left, int Right, int Result);
 internal sealed class BytePairMerges
 {
     private const int Short = 32;
+    private const int Slots = 16;
     // Words come again and again. Entries never change, so threads may replace them under each other.
-    private readonly Known?[] _known = new Known?[1 << 14];
+    private readonly Known?[] _known = new Known?[1 << Slots];
+    private readonly Dictionary<byte[], int>? _whole;
+    private readonly bool _hasAllBytes;
     private readonly Dictionary<ulong, (int Rank, int Result)> _merges;
     private readonly int[] _byteIds;
 
-    /// <param name="byteIds">The id of each byte: [256].</param>
+    /// <param name="byteIds">The id of each byte: [256]; -1 for bytes that no UTF-8 text has, which then become U+FFFD.</param>
     /// <param name="merges">In the order of their rank; no pair twice.</param>
-    public BytePairMerges(int[] byteIds, ReadOnlySpan<BytePairMerge> merges)
+    /// <param name="whole">The model whose tokens whole words become at once; none when null.</param>
+    public BytePairMerges(int[] byteIds, ReadOnlySpan<BytePairMerge> merges, BytePairModel? whole = null)
     {
         _byteIds = byteIds;
+        _hasAllBytes = Array.IndexOf(byteIds, -1) < 0;
         _merges = new(merges.Length);
         for (int rank = 0; rank < merges.Length; rank++) _merges.Add(Key(merges[rank].Left, merges[rank].Right), (rank, merges[rank].Result));
+        if (whole is null) return;
+        _whole = new(new BytesComparer());
+        for (int id = 0; id < whole.Tokens.Length; id++)
+            if (whole.Tokens[id].Length > 0 && !whole.Added.ContainsKey(id)) _whole.TryAdd(whole.Tokens[id], id);
     }
 
     public static ulong Key(int left, int right) => ((ulong)(uint)left << 32) | (uint)right;
@@ -29,25 +39,60 @@ internal sealed class BytePairMerges
     /// <summary>Appends the ids of one word.</summary>
     public void Encode(ReadOnlySpan<byte> word, List<int> ids)
     {
+        if (!_hasAllBytes) word = WithAllBytes(word);
         if (word.Length == 1) ids.Add(_byteIds[word[0]]);
         else if (word.Length <= Short) EncodeKnown(word, ids);
-        else EncodeLong(word, ids);
+        else if (!EncodeWhole(word, ids)) EncodeLong(word, ids);
     }
 
     private int RankOf(int left, int right) => _merges.TryGetValue(Key(left, right), out (int Rank, int Result) merge) ? merge.Rank : int.MaxValue;
 
     private void EncodeKnown(ReadOnlySpan<byte> word, List<int> ids)
     {
-        uint hash = 2166136261;
-        foreach (byte value in word) hash = (hash ^ value) * 16777619;
-        ref Known? slot = ref _known[(hash ^ (hash >> 16)) & (_known.Length - 1)];
-        if (slot is not { } known || !word.SequenceEqual(known.Word))
+        ref Known? slot = ref _known[Hash(word) >> (64 - Slots)];
+        if (slot is { } known && word.SequenceEqual(known.Word))
         {
-            int start = ids.Count;
-            EncodeShort(word, ids);
-            slot = new(word.ToArray(), [.. CollectionsMarshal.AsSpan(ids)[start..]]);
+            if (known.Ids.Length == 1) ids.Add(known.Ids[0]);
+            else ids.AddRange(known.Ids.AsSpan());
+            return;
         }
-        else ids.AddRange(known.Ids);
+        int start = ids.Count;
+        if (!EncodeWhole(word, ids)) EncodeShort(word, ids);
+        slot = new(word.ToArray(), [.. CollectionsMarshal.AsSpan(ids)[start..]]);
+    }
+
+    private bool EncodeWhole(ReadOnlySpan<byte> word, List<int> ids)
+    {
+        if (_whole is null || !_whole.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(word, out int id)) return false;
+        ids.Add(id);
+        return true;
+    }
+
+    // Its bits need not be hard to guess: a collision only costs the work that a word costs when it is new.
+    private static ulong Hash(ReadOnlySpan<byte> word)
+    {
+        ulong hash = (ulong)word.Length;
+        for (; word.Length >= 8; word = word[8..]) hash = Mix(hash ^ BinaryPrimitives.ReadUInt64LittleEndian(word));
+        ulong rest = 0;
+        foreach (byte value in word) rest = rest << 8 | value;
+        return Mix(hash ^ rest);
+    }
+
+    private static ulong Mix(ulong value)
+    {
+        value *= 0x9E3779B97F4A7C15;
+        return (value ^ value >> 32) * 0xD6E8FEB86659FD93;
+    }
+
+    private byte[] WithAllBytes(ReadOnlySpan<byte> word)
+    {
+        var replaced = new List<byte>(word.Length);
+        foreach (byte value in word)
+        {
+            if (_byteIds[value] >= 0) replaced.Add(value);
+            else replaced.AddRange("\uFFFD"u8);
+        }
+        return [.. replaced];
     }
 
     private void EncodeShort(ReadOnlySpan<byte> word, List<int> ids)

@@ -1,5 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-
 namespace Varlen.Text;
 
 /// <summary>
@@ -11,7 +9,7 @@ namespace Varlen.Text;
 public sealed class BytePairTrainer
 {
     private const int LongestPiece = 256;
-    private readonly Dictionary<byte[], long> _words = new(new WordComparer());
+    private readonly Dictionary<byte[], long> _words = new(new BytesComparer());
     private readonly Dictionary<byte[], long>.AlternateLookup<ReadOnlySpan<byte>> _bySpan;
 
     /// <summary>A trainer that has seen nothing.</summary>
@@ -23,7 +21,7 @@ public sealed class BytePairTrainer
     {
         while (!utf8.IsEmpty)
         {
-            int length = WordSplitter.Next(utf8);
+            int length = Gpt2Splitter.Plain.Next(utf8);
             for (int at = 0; at < length; at += LongestPiece)
             {
                 ReadOnlySpan<byte> piece = utf8[at..Math.Min(length, at + LongestPiece)];
@@ -59,21 +57,5 @@ public sealed class BytePairTrainer
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(vocabularySize, 257);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(vocabularySize, 1 << 20);
-    }
-
-    private sealed class WordComparer : IEqualityComparer<byte[]>, IAlternateEqualityComparer<ReadOnlySpan<byte>, byte[]>
-    {
-        public bool Equals(byte[]? x, byte[]? y) => x.AsSpan().SequenceEqual(y);
-        public bool Equals(ReadOnlySpan<byte> alternate, byte[] other) => alternate.SequenceEqual(other);
-        public int GetHashCode([DisallowNull] byte[] obj) => GetHashCode(obj.AsSpan());
-        public byte[] Create(ReadOnlySpan<byte> alternate) => alternate.ToArray();
-
-        // Keyed for this process, so that no text can make words collide.
-        public int GetHashCode(ReadOnlySpan<byte> alternate)
-        {
-            var hash = new HashCode();
-            hash.AddBytes(alternate);
-            return hash.ToHashCode();
-        }
     }
 }

@@ -32,7 +32,28 @@ public sealed class ByteTokenizer : Tokenizer
     }
 
     /// <inheritdoc/>
+    public override string? SpecialToken(int id) => id == EndOfText ? BytePairModel.EndOfTextName : null;
+
+    /// <inheritdoc/>
+    public override bool TryGetSpecialToken(string name, out int id)
+    {
+        id = name == BytePairModel.EndOfTextName ? EndOfText : -1;
+        return id >= 0;
+    }
+
+    /// <inheritdoc/>
     public override void Save(string path) => TokenizerWriter.Save(path, BytePairModel.Bytes);
+
+    private protected override void EncodeWithSpecialTokens(ReadOnlySpan<byte> utf8, List<int> ids)
+    {
+        ReadOnlySpan<byte> name = "<|endoftext|>"u8;
+        for (int at; (at = utf8.IndexOf(name)) >= 0; utf8 = utf8[(at + name.Length)..])
+        {
+            Encode(utf8[..at], ids);
+            ids.Add(EndOfText);
+        }
+        Encode(utf8, ids);
+    }
 
     internal override int StablePrefix(ReadOnlySpan<byte> utf8) => utf8.Length;
 }

@@ -16,57 +16,7 @@ internal sealed partial class TokenizerReader
             throw Refused("model.dropout", "is set, which is not supported", "set it to null");
         foreach (string affix in (string[])["continuing_subword_prefix", "end_of_word_suffix"])
             if (!IsNull(model, affix) && !IsText(model.GetProperty(affix), "")) throw Refused($"model.{affix}", "is set, which is not supported", "use a byte-level tokenizer");
-        foreach (string flag in (string[])["byte_fallback", "ignore_merges"])
-            if (model.TryGetProperty(flag, out JsonElement value) && value.ValueKind != JsonValueKind.False) throw Refused($"model.{flag}", "is set, which is not supported", "use a tokenizer without it");
-    }
-
-    private void RequireByteLevel(JsonElement root, string stage)
-    {
-        if (IsNull(root, stage)) throw Refused(stage, "is missing", "use a byte-level tokenizer, whose pre_tokenizer and decoder are ByteLevel");
-        JsonElement value = root.GetProperty(stage);
-        if (value.ValueKind != JsonValueKind.Object || !value.TryGetProperty("type", out JsonElement type) || !IsText(type, "ByteLevel"))
-            throw Refused(stage, $"is {Describe(value)}, which is not supported", "use a tokenizer whose stages are ByteLevel, as GPT-2's");
-        RequireKeys(value, stage, "type", "add_prefix_space", "trim_offsets", "use_regex");
-        if (stage != "pre_tokenizer") return;
-        if (value.TryGetProperty("add_prefix_space", out JsonElement prefix) && prefix.ValueKind != JsonValueKind.False)
-            throw Refused("pre_tokenizer.add_prefix_space", "is set, which is not supported", "use a tokenizer that adds no space");
-        if (value.TryGetProperty("use_regex", out JsonElement regex) && regex.ValueKind != JsonValueKind.True)
-            throw Refused("pre_tokenizer.use_regex", "is off, which is not supported", "use a tokenizer that splits words as GPT-2's does");
-    }
-
-    // Text never spells a special token here, so how one would be looked for in a text does not matter.
-    private SortedDictionary<int, string> ReadSpecial(JsonElement root, Dictionary<string, int> ids, Dictionary<int, string> names)
-    {
-        var special = new SortedDictionary<int, string>();
-        if (IsNull(root, "added_tokens")) return special;
-        int index = 0;
-        foreach (JsonElement entry in Member(root, "added_tokens", JsonValueKind.Array, "added_tokens").EnumerateArray())
-        {
-            string place = $"added_tokens[{index++}]";
-            RequireKeys(entry, place, "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
-            int id = Id(Member(entry, "id", JsonValueKind.Number, $"{place}.id"), $"{place}.id");
-            string name = Text(Member(entry, "content", JsonValueKind.String, $"{place}.content"), $"{place}.content");
-            if (name.Length == 0) throw Refused($"{place}.content", "is empty", "remove the entry");
-            RequireToken(name);
-            if (!entry.TryGetProperty("special", out JsonElement flag) || flag.ValueKind != JsonValueKind.True)
-                throw Refused(place, $"{JsonText.Quote(name)} is not special: texts would be searched for it, which is not supported", "mark it as special or remove it");
-            if (ids.TryGetValue(name, out int known) && known != id) throw Refused($"{place}.id", $"is {id}, and the vocabulary gives {JsonText.Quote(name)} the id {known}", "make both equal");
-            if (names.TryGetValue(id, out string? other) && other != name) throw Refused($"{place}.id", $"is {id}, which {JsonText.Quote(other)} has", "give every token an id of its own");
-            if (!special.TryAdd(id, name)) throw Refused(place, $"repeats the id {id}", "remove one");
-            ids[name] = id;
-            names[id] = name;
-            if (names.Count > MostTokens) throw Refused("added_tokens", $"takes the vocabulary above {MostTokens} tokens", "use a smaller vocabulary");
-        }
-        return special;
-    }
-
-    private int EndOfText(SortedDictionary<int, string> special)
-    {
-        foreach ((int id, string name) in special)
-            if (name == BytePairModel.EndOfTextName) return id;
-        return special.Count == 1
-            ? special.Keys.First()
-            : throw Refused("added_tokens", $"has {special.Count} special tokens and none is {BytePairModel.EndOfTextName}, so which one ends a document is not known", $"add {BytePairModel.EndOfTextName} as a special token");
+        if (Flag(model, "model", "byte_fallback", false)) throw Refused("model.byte_fallback", "is set, which is not supported", "use a byte-level tokenizer");
     }
 
     private void RequireKeys(JsonElement value, string place, params ReadOnlySpan<string> known)

@@ -1,6 +1,6 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
-using Microsoft.Win32.SafeHandles;
 using Varlen.Checkpoints;
 
 namespace Varlen.Text;
@@ -11,37 +11,30 @@ namespace Varlen.Text;
 /// </summary>
 internal sealed partial class TokenizerReader
 {
-    private const int LargestFile = 256 << 20, MostTokens = 4 << 20, LongestToken = 64 << 10, MostHoles = 64 << 10;
+    private const int MostTokens = 4 << 20, LongestToken = 64 << 10, MostHoles = 64 << 10;
     private readonly string _path;
+    private readonly TokenizerSettings _settings;
 
-    private TokenizerReader(string path) => _path = path;
+    private TokenizerReader(string path, TokenizerSettings settings) => (_path, _settings) = (path, settings);
 
+    /// <summary>Reads a <c>tokenizer.json</c>, and what the files beside it say of special tokens.</summary>
     public static BytePairModel Load(string path)
     {
-        var reader = new TokenizerReader(path);
-        // Opening a pipe would wait for its writer; pipes and devices have no length.
-        if (File.Exists(path) && new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length == 0)
-            throw reader.Refused("the file", "is empty", "copy it again");
-        using SafeFileHandle handle = File.OpenHandle(path);
-        long length = RandomAccess.GetLength(handle);
-        if (length > LargestFile) throw reader.Refused("the file", $"has {length} bytes, and the limit is {LargestFile}", "name a tokenizer.json");
-        var json = new byte[length];
-        for (int done = 0, read; done < json.Length; done += read)
-            if ((read = RandomAccess.Read(handle, json.AsSpan(done), done)) == 0) throw reader.Refused("the file", "became shorter while it was read", "do not write to a file that is being read");
-        return reader.Parse(json);
+        byte[] json = BoundedFile.Read(path);
+        return new TokenizerReader(path, TokenizerSettings.Beside(path)).Parse(json);
     }
 
-    public static BytePairModel Parse(byte[] json, string path) => new TokenizerReader(path).Parse(json);
+    public static BytePairModel Parse(byte[] json, string path) => new TokenizerReader(path, TokenizerSettings.None).Parse(json);
 
     private BytePairModel Parse(byte[] json)
     {
-        if (!Utf8.IsValid(json)) throw Refused("the file", "is not UTF-8", "save it as UTF-8");
-        using JsonDocument document = ParseJson(json);
+        using JsonDocument document = ParseText(json);
         return ReadRoot(document.RootElement);
     }
 
-    private JsonDocument ParseJson(byte[] json)
+    private JsonDocument ParseText(byte[] json)
     {
+        if (!Utf8.IsValid(json)) throw Refused("the file", "is not UTF-8", "save it as UTF-8");
         try
         {
             return JsonDocument.Parse(json, new() { AllowDuplicateProperties = false, MaxDepth = 16 });
@@ -59,32 +52,43 @@ internal sealed partial class TokenizerReader
     private BytePairModel ReadRoot(JsonElement root)
     {
         RequireKeys(root, "the file", "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model");
-        foreach (string stage in (string[])["truncation", "padding", "normalizer"])
+        foreach (string stage in (string[])["truncation", "padding"])
             if (!IsNull(root, stage)) throw Refused(stage, $"is {Describe(root.GetProperty(stage))}, which is not supported", $"use a tokenizer whose {stage} is null");
-        RequireByteLevel(root, "pre_tokenizer");
-        RequireByteLevel(root, "decoder");
-        if (!IsNull(root, "post_processor")) RequireByteLevel(root, "post_processor");
+        bool composes = ReadNormalizer(root);
+        (WordSplitter splitter, PrefixSpace space) = ReadPreTokenizer(root);
+        RequireDecoder(root);
 
         JsonElement model = Member(root, "model", JsonValueKind.Object, "model");
         RequireBytePairs(model);
-        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
-        var names = new Dictionary<int, string>();
-        foreach (JsonProperty token in Member(model, "vocab", JsonValueKind.Object, "model.vocab").EnumerateObject())
+        Vocabulary vocabulary = ReadVocabulary(Member(model, "vocab", JsonValueKind.Object, "model.vocab"), "model.vocab");
+        SortedDictionary<int, AddedToken> added = ReadAdded(root, vocabulary);
+        int endOfText = EndOfText(added);
+        (int[] prefix, int[] suffix) = ReadPostProcessor(root, added);
+        byte[][] tokens = ReadTokens(vocabulary, added, composes);
+        return new(tokens, ReadMerges(model, vocabulary, added), added, endOfText)
         {
-            string name = Name(token);
-            int id = Id(token.Value, $"model.vocab[{JsonText.Quote(name)}]");
-            RequireToken(name);
-            ids.Add(name, id);
-            if (!names.TryAdd(id, name)) throw Refused($"model.vocab[{JsonText.Quote(name)}]", $"has the id {id} of {JsonText.Quote(names[id])}", "give every token an id of its own");
-            if (ids.Count > MostTokens) throw Refused("model.vocab", $"has more than {MostTokens} tokens", "use a smaller vocabulary");
-        }
-        SortedDictionary<int, string> special = ReadSpecial(root, ids, names);
-        byte[][] tokens = ReadTokens(names, special);
-        return new(tokens, ReadMerges(model, ids, special), special, EndOfText(special));
+            Splitter = splitter, PrefixSpace = space, Composes = composes, IgnoresMerges = Flag(model, "model", "ignore_merges", false), Prefix = prefix, Suffix = suffix,
+        };
     }
 
-    private byte[][] ReadTokens(Dictionary<int, string> names, SortedDictionary<int, string> special)
+    private Vocabulary ReadVocabulary(JsonElement vocab, string place)
     {
+        var vocabulary = new Vocabulary(new(StringComparer.Ordinal), []);
+        foreach (JsonProperty token in vocab.EnumerateObject())
+        {
+            string name = Name(token), where = $"{place}[{JsonText.Quote(name)}]";
+            int id = Id(token.Value, where);
+            RequireToken(name);
+            vocabulary.Ids.Add(name, id);
+            if (!vocabulary.Names.TryAdd(id, name)) throw Refused(where, $"has the id {id} of {JsonText.Quote(vocabulary.Names[id])}", "give every token an id of its own");
+            if (vocabulary.Ids.Count > MostTokens) throw Refused(place, $"has more than {MostTokens} tokens", "use a smaller vocabulary");
+        }
+        return vocabulary;
+    }
+
+    private byte[][] ReadTokens(Vocabulary vocabulary, SortedDictionary<int, AddedToken> added, bool composes)
+    {
+        Dictionary<int, string> names = vocabulary.Names;
         if (names.Count == 0) throw Refused("model.vocab", "is empty", "copy the file again");
         int highest = names.Keys.Max();
         if (highest >= names.Count + MostHoles) throw Refused("the highest id", $"is {highest} for {names.Count} tokens, which leaves more than {MostHoles} ids without a token", "number the tokens without gaps");
@@ -93,35 +97,45 @@ internal sealed partial class TokenizerReader
         var seen = new bool[256];
         foreach ((int id, string name) in names)
         {
-            if (special.ContainsKey(id)) continue;
-            if (!ByteAlphabet.TryRead(name, out byte[]? bytes) || bytes.Length == 0)
-                throw Refused($"model.vocab[{JsonText.Quote(name)}]", "is not spelled in the byte-level alphabet", "use a byte-level tokenizer, or mark the token as special in added_tokens");
+            added.TryGetValue(id, out AddedToken? token);
+            if (token is { IsSpecial: true }) continue;
+            if (token is { IsInVocabulary: false } || !ByteAlphabet.TryRead(name, out byte[]? bytes) || bytes.Length == 0)
+            {
+                if (token is null) throw Refused($"model.vocab[{JsonText.Quote(name)}]", "is not spelled in the byte-level alphabet", "use a byte-level tokenizer, or list the token in added_tokens");
+                tokens[id] = Encoding.UTF8.GetBytes(composes && token.IsNormalized ? Normalization.Compose(name) : name);
+                continue;
+            }
             tokens[id] = bytes;
             if (bytes.Length == 1) seen[bytes[0]] = true;
         }
-        int missing = Array.IndexOf(seen, false);
-        return missing < 0 ? tokens : throw Refused("model.vocab", $"has no token for byte 0x{missing:X2}, which would be lost", "train the tokenizer with the whole byte-level alphabet");
+        for (int value = 0; value < 256; value++)
+            if (!seen[value] && !IsNeverInUtf8(value)) throw Refused("model.vocab", $"has no token for byte 0x{value:X2}, which would be lost", "train the tokenizer with the whole byte-level alphabet");
+        return tokens;
     }
 
-    private BytePairMerge[] ReadMerges(JsonElement model, Dictionary<string, int> ids, SortedDictionary<int, string> special)
+    private static bool IsNeverInUtf8(int value) => value is 0xC0 or 0xC1 or >= 0xF5;
+
+    private BytePairMerge[] ReadMerges(JsonElement model, Vocabulary vocabulary, SortedDictionary<int, AddedToken> added)
     {
         JsonElement list = Member(model, "merges", JsonValueKind.Array, "model.merges");
-        var merges = new BytePairMerge[list.GetArrayLength()];
-        var pairs = new HashSet<ulong>();
-        int index = 0;
-        foreach (JsonElement entry in list.EnumerateArray())
-        {
-            string place = $"model.merges[{index}]";
-            (string left, string right) = ReadPair(entry, place);
-            var merge = new BytePairMerge(IdOf(left, place), IdOf(right, place), IdOf(left + right, place));
-            if (!pairs.Add(BytePairMerges.Key(merge.Left, merge.Right))) throw Refused(place, $"merges {JsonText.Quote(left)} and {JsonText.Quote(right)} a second time", "remove one");
-            merges[index++] = merge;
-        }
-        return merges;
+        return MakeMerges(list.EnumerateArray().Select((entry, index) => ReadPair(entry, $"model.merges[{index}]")), vocabulary, added, index => $"model.merges[{index}]");
+    }
 
-        int IdOf(string token, string place) => ids.TryGetValue(token, out int id) && !special.ContainsKey(id)
+    private BytePairMerge[] MakeMerges(IEnumerable<(string Left, string Right)> list, Vocabulary vocabulary, SortedDictionary<int, AddedToken> added, Func<int, string> placeOf)
+    {
+        var merges = new List<BytePairMerge>();
+        var pairs = new HashSet<ulong>();
+        foreach ((string left, string right) in list)
+        {
+            var merge = new BytePairMerge(IdOf(left), IdOf(right), IdOf(left + right));
+            if (!pairs.Add(BytePairMerges.Key(merge.Left, merge.Right))) throw Refused(placeOf(merges.Count), $"merges {JsonText.Quote(left)} and {JsonText.Quote(right)} a second time", "remove one");
+            merges.Add(merge);
+        }
+        return [.. merges];
+
+        int IdOf(string token) => vocabulary.Ids.TryGetValue(token, out int id) && !(added.TryGetValue(id, out AddedToken? known) && (known.IsSpecial || !known.IsInVocabulary))
             ? id
-            : throw Refused(place, $"needs the token {JsonText.Quote(token)}, which the vocabulary does not have", "copy vocabulary and merges from the same tokenizer");
+            : throw Refused(placeOf(merges.Count), $"needs the token {JsonText.Quote(token)}, which the vocabulary does not have", "copy vocabulary and merges from the same tokenizer");
     }
 
     private (string Left, string Right) ReadPair(JsonElement entry, string place)

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Security.Cryptography;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Varlen.Text;
 
@@ -13,6 +14,20 @@ internal static class TokenizerWriter
     public static void Save(string path, BytePairModel model)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
+        Replace(path, Write(model));
+        if (BytePairModel.DefaultEndOfText(model.Added) == model.EndOfText) return;
+        string settings = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/", TokenizerSettings.FileName);
+        string name = model.Added[model.EndOfText].Content;
+        if (File.Exists(settings) && TokenizerSettings.Beside(path).EndOfText == name) return;
+        JsonObject json = File.Exists(settings) ? JsonNode.Parse(File.ReadAllBytes(settings)) as JsonObject ?? [] : new() { ["tokenizer_class"] = "PreTrainedTokenizerFast" };
+        json["eos_token"] = name;
+        using var buffer = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(buffer, Options)) json.WriteTo(writer);
+        Replace(settings, buffer.ToArray());
+    }
+
+    private static void Replace(string path, ReadOnlySpan<byte> bytes)
+    {
         string temporary = $"{Path.GetFullPath(path)}.{Path.GetRandomFileName()}.tmp";
         bool created = false;
         try
@@ -20,7 +35,7 @@ internal static class TokenizerWriter
             using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write))
             {
                 created = true;
-                stream.Write(Write(model));
+                stream.Write(bytes);
                 stream.Flush(flushToDisk: true);
             }
             File.Move(temporary, path, overwrite: true);
@@ -36,7 +51,13 @@ internal static class TokenizerWriter
         }
     }
 
-    public static string Fingerprint(BytePairModel model) => Convert.ToHexStringLower(SHA256.HashData(Write(model)));
+    public static string Fingerprint(BytePairModel model)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Write(model));
+        if (BytePairModel.DefaultEndOfText(model.Added) != model.EndOfText) hash.AppendData(BitConverter.GetBytes(model.EndOfText));
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
 
     public static ReadOnlySpan<byte> Write(BytePairModel model)
     {
@@ -47,38 +68,41 @@ internal static class TokenizerWriter
             writer.WriteString("version", "1.0");
             writer.WriteNull("truncation");
             writer.WriteNull("padding");
-            WriteSpecial(writer, model);
-            writer.WriteNull("normalizer");
-            foreach (string stage in (string[])["pre_tokenizer", "post_processor", "decoder"]) WriteByteLevel(writer, stage);
+            WriteAdded(writer, model);
+            if (model.Composes) WriteType(writer, "normalizer", "NFC");
+            else writer.WriteNull("normalizer");
+            TokenizerStages.WritePreTokenizer(writer, model);
+            TokenizerStages.WritePostProcessor(writer, model);
+            TokenizerStages.WriteByteLevel(writer, "decoder");
             WriteModel(writer, model);
             writer.WriteEndObject();
         }
         return json.WrittenSpan;
     }
 
-    private static void WriteSpecial(Utf8JsonWriter writer, BytePairModel model)
+    private static void WriteType(Utf8JsonWriter writer, string stage, string type)
+    {
+        writer.WriteStartObject(stage);
+        writer.WriteString("type", type);
+        writer.WriteEndObject();
+    }
+
+    private static void WriteAdded(Utf8JsonWriter writer, BytePairModel model)
     {
         writer.WriteStartArray("added_tokens");
-        foreach ((int id, string name) in model.Special)
+        foreach (AddedToken token in model.Added.Values)
         {
             writer.WriteStartObject();
-            writer.WriteNumber("id", id);
-            writer.WriteString("content", name);
-            foreach (string no in (string[])["single_word", "lstrip", "rstrip", "normalized"]) writer.WriteBoolean(no, false);
-            writer.WriteBoolean("special", true);
+            writer.WriteNumber("id", token.Id);
+            writer.WriteString("content", token.Content);
+            writer.WriteBoolean("single_word", token.SingleWord);
+            writer.WriteBoolean("lstrip", token.TakesLeft);
+            writer.WriteBoolean("rstrip", token.TakesRight);
+            writer.WriteBoolean("normalized", token.IsNormalized);
+            writer.WriteBoolean("special", token.IsSpecial);
             writer.WriteEndObject();
         }
         writer.WriteEndArray();
-    }
-
-    private static void WriteByteLevel(Utf8JsonWriter writer, string stage)
-    {
-        writer.WriteStartObject(stage);
-        writer.WriteString("type", "ByteLevel");
-        writer.WriteBoolean("add_prefix_space", false);
-        writer.WriteBoolean("trim_offsets", true);
-        writer.WriteBoolean("use_regex", true);
-        writer.WriteEndObject();
     }
 
     // Merges as "a b": every version of the library reads that, and no token spells a space.
@@ -87,11 +111,15 @@ internal static class TokenizerWriter
         writer.WriteStartObject("model");
         writer.WriteString("type", "BPE");
         foreach (string none in (string[])["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"]) writer.WriteNull(none);
-        foreach (string no in (string[])["fuse_unk", "byte_fallback", "ignore_merges"]) writer.WriteBoolean(no, false);
+        foreach (string no in (string[])["fuse_unk", "byte_fallback"]) writer.WriteBoolean(no, false);
+        writer.WriteBoolean("ignore_merges", model.IgnoresMerges);
         writer.WriteStartObject("vocab");
         for (int id = 0; id < model.Tokens.Length; id++)
         {
-            if (model.Special.TryGetValue(id, out string? name)) writer.WriteNumber(name, id);
+            if (model.Added.TryGetValue(id, out AddedToken? token))
+            {
+                if (token.IsInVocabulary) writer.WriteNumber(token.Content, id);
+            }
             else if (model.Tokens[id].Length > 0) writer.WriteNumber(ByteAlphabet.Spell(model.Tokens[id]), id);
         }
         writer.WriteEndObject();

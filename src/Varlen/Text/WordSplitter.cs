@@ -1,76 +1,75 @@
-using System.Buffers;
-using System.Globalization;
-using System.Text;
-
 namespace Varlen.Text;
 
 /// <summary>
-/// GPT-2's split of text into words that no token crosses:
-/// <c>'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+</c>, by hand over Unicode categories, so that no text makes
-/// it slow. A byte that is no UTF-8 counts as a symbol.
+/// A split of text into words that no token crosses. Each is a published regular expression, written by hand over kinds of characters, so
+/// that no text makes it slow; what a word is depends only on the text from its beginning on.
 /// </summary>
-internal static class WordSplitter
+internal abstract class WordSplitter
 {
-    private enum Kind : byte { Symbol, Letter, Number, Space }
-
-    private static readonly Kind[] Ascii = [.. Enumerable.Range(0, 128).Select(value => KindOf(new Rune(value)))];
+    private const CharacterKinds Wordlike = CharacterKinds.Letter | CharacterKinds.Number;
 
     /// <summary>Bytes of the first word of a text that is not empty.</summary>
-    public static int Next(ReadOnlySpan<byte> text)
-    {
-        if (text[0] == '\'' && Contraction(text) is > 0 and int contraction) return contraction;
-        int end = text[0] == ' ' && text.Length > 1 ? 1 : 0;
-        Kind kind = KindAt(text, end, out int width);
-        if (kind == Kind.Space) return Spaces(text);
-        do end += width;
-        while (end < text.Length && KindAt(text, end, out width) == kind);
-        return end;
-    }
+    public abstract int Next(ReadOnlySpan<byte> text);
 
-    /// <summary>Bytes of the longest beginning that splits the same whatever follows: up to the last white space behind something else.</summary>
+    /// <summary>
+    /// Bytes of the longest beginning that splits the same whatever follows: up to the last white space behind something else, or, where there
+    /// is none, up to the last symbol behind a letter or a number.
+    /// </summary>
     public static int StablePrefix(ReadOnlySpan<byte> text)
     {
         for (int at = text.Length - 1; at > 0; at--)
-            if (text[at] is (byte)' ' or (>= 9 and <= 13) && !EndsInSpace(text[..at])) return at;
+            if (IsBeforeSpace(text, at)) return at;
+        for (int end = text.Length; end > 0;)
+        {
+            CharacterKinds kind = Characters.Last(text[..end], out int width);
+            end -= width;
+            // An apostrophe can belong to the letters before it.
+            if (kind == CharacterKinds.Symbol && text[end] != '\'' && (Characters.Last(text[..end], out _) & Wordlike) != 0) return end;
+        }
         return 0;
     }
 
-    private static bool EndsInSpace(ReadOnlySpan<byte> text) => Rune.DecodeLastFromUtf8(text, out Rune last, out _) == OperationStatus.Done && Rune.IsWhiteSpace(last);
-
-    private static int Contraction(ReadOnlySpan<byte> text) => text.Length < 2 ? 0 : text[1] switch
+    /// <summary>Whether a byte begins white space behind something else. Line ends can belong to the symbols before them, and to nothing else.</summary>
+    public static bool IsBeforeSpace(ReadOnlySpan<byte> text, int at) => text[at] switch
     {
-        (byte)'s' or (byte)'t' or (byte)'m' or (byte)'d' => 2,
-        (byte)'r' or (byte)'v' when text.Length > 2 && text[2] == 'e' => 3,
-        (byte)'l' when text.Length > 2 && text[2] == 'l' => 3,
-        _ => 0,
+        (byte)' ' or (byte)'\t' or 11 or 12 => (Characters.Last(text[..at], out _) & CharacterKinds.Space) == 0,
+        (byte)'\r' or (byte)'\n' => (Characters.Last(text[..at], out _) & Wordlike) != 0,
+        _ => false,
     };
 
-    // The last space goes with the word that follows, when there is one.
-    private static int Spaces(ReadOnlySpan<byte> text)
+    /// <summary><c>\s+(?!\S)|\s+</c>: the last space goes with what follows, when there is something and another space.</summary>
+    protected static int Spaces(ReadOnlySpan<byte> text, CharacterKinds endsText = CharacterKinds.None)
     {
         int end = 0, last = 0;
-        while (end < text.Length && KindAt(text, end, out int width) == Kind.Space)
+        while (end < text.Length && (Characters.At(text, end, out int width) & CharacterKinds.Space) != 0) end += last = width;
+        return end == text.Length || end == last || (Characters.At(text, end, out _) & endsText) != 0 ? end : end - last;
+    }
+
+    /// <summary><c>\s*[\r\n]+|\s+(?!\S)|\s+</c>: up to the last line end, if there is one.</summary>
+    protected static int Lines(ReadOnlySpan<byte> text, CharacterKinds endsText = CharacterKinds.None)
+    {
+        int lines = 0;
+        for (int end = 0; end < text.Length;)
         {
+            CharacterKinds kind = Characters.At(text, end, out int width);
+            if ((kind & CharacterKinds.Space) == 0) break;
             end += width;
-            last = width;
+            if ((kind & CharacterKinds.Newline) != 0) lines = end;
         }
-        return end == text.Length || end == last ? end : end - last;
+        return lines > 0 ? lines : Spaces(text, endsText);
     }
 
-    private static Kind KindAt(ReadOnlySpan<byte> text, int at, out int width)
+    /// <summary>Bytes of <c>(?i:'s|'t|'re|'ve|'m|'ll|'d)</c> at a place, 0 when there is none. The long s (U+017F) is an s there.</summary>
+    protected static int Contraction(ReadOnlySpan<byte> text, bool anyCase)
     {
-        if (text[at] < 128)
+        if (text.Length < 2 || text[0] != '\'') return 0;
+        if (anyCase && text is [_, 0xC5, 0xBF, ..]) return 3;
+        int first = anyCase ? text[1] | 0x20 : text[1], second = text.Length < 3 ? 0 : anyCase ? text[2] | 0x20 : text[2];
+        return (first, second) switch
         {
-            width = 1;
-            return Ascii[text[at]];
-        }
-        return Rune.DecodeFromUtf8(text[at..], out Rune rune, out width) == OperationStatus.Done ? KindOf(rune) : Kind.Symbol;
+            ('s' or 't' or 'm' or 'd', _) => 2,
+            ('r' or 'v', 'e') or ('l', 'l') => 3,
+            _ => 0,
+        };
     }
-
-    private static Kind KindOf(Rune rune) => Rune.IsWhiteSpace(rune) ? Kind.Space : Rune.GetUnicodeCategory(rune) switch
-    {
-        UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter => Kind.Letter,
-        UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber => Kind.Number,
-        _ => Kind.Symbol,
-    };
 }

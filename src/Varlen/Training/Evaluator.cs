@@ -10,6 +10,9 @@ namespace Varlen.Training;
 /// <param name="tokenizer">Tells the bytes that a token stands for.</param>
 public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
 {
+    /// <summary>Whether the device records the step and replays it on all batches: see <see cref="CapturedStep"/>.</summary>
+    public bool Capture { get; init; }
+
     /// <summary>Evaluates. The result does not depend on how sequences are grouped, save for the order of one sum of batch losses.</summary>
     /// <param name="store">The tokens.</param>
     /// <param name="plan">Its <see cref="SequencePlan.HeldOut"/> sequences are taken.</param>
@@ -28,14 +31,15 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
             // Summed where the losses are, and read once.
             using Tensor loss = Tensor.AllocateUntracked([], DType.Float64, model.Device).Keep();
             ElementwiseCopy.Fill(loss, 0);
+            using CapturedStep? captured = Capture ? new(model, BatchLimits.Of(plan.HeldOut.Span, batchTokens), batches => AddLoss(batches[0], loss)) : null;
             long targets = 0;
-            foreach (PackedBatch batch in EvaluationBatches.Read(store, plan, batchTokens, model.Device))
+            foreach (PackedBatch batch in EvaluationBatches.Read(store, plan, batchTokens, Capture ? Device.Cpu : model.Device))
             {
                 using (batch)
-                using (TensorScope.Begin())
                 {
                     cancellationToken.ThrowIfCancellationRequested();
-                    ElementwiseCopy.Copy(model.LossSum(batch), loss, accumulate: true);
+                    if (captured is null) AddLoss(batch, loss);
+                    else captured.Run(batch);
                     targets += batch.TargetCount;
                 }
             }
@@ -48,6 +52,12 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
         }
     }
 
+    private void AddLoss(TokenBatch batch, Tensor loss)
+    {
+        using TensorScope scope = TensorScope.Begin();
+        ElementwiseCopy.Copy(model.LossSum(batch), loss, accumulate: true);
+    }
+
     // Bytes of text that the targets stand for, and documents.
     private (long Bytes, int Documents) Count(TokenStore store, SequencePlan plan)
     {
@@ -56,8 +66,9 @@ public sealed class Evaluator(CausalLanguageModel model, Tokenizer tokenizer)
         int documents = 0, last = -1;
         foreach (SequenceChunk chunk in plan.HeldOut.Span)
         {
-            store.CopyTokens(chunk.Document, chunk.Start + 1, targets.AsSpan(0, chunk.Length));
-            foreach (int id in targets.AsSpan(0, chunk.Length)) bytes += tokenizer.Bytes(id).Length;
+            store.CopyTargets(chunk.Document, chunk.Start + 1, targets.AsSpan(0, chunk.Length));
+            foreach (int id in targets.AsSpan(0, chunk.Length))
+                if (id != PackedBatch.IgnoreIndex) bytes += tokenizer.Bytes(id).Length;
             if (chunk.Document != last) documents++;
             last = chunk.Document;
         }

@@ -16,8 +16,11 @@ public sealed record RunConfig
     /// <summary>Files and folders of the data, as they were given.</summary>
     public required IReadOnlyList<string> Data { get; init; }
 
-    /// <summary>The field of a jsonl record that holds its text.</summary>
-    public string TextField { get; init; } = "text";
+    /// <summary>The field of a jsonl record that holds its text; null when records tell by their fields what they are.</summary>
+    public string? TextField { get; init; }
+
+    /// <summary>How messages became text; null when the data has none.</summary>
+    public string? ChatFormat { get; init; }
 
     /// <summary><c>byte</c>, or <c>bpe:N</c> for a byte-pair encoding with N ids that was trained on the data.</summary>
     public required string Tokenizer { get; init; }

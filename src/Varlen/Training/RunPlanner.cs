@@ -23,6 +23,8 @@ public static class RunPlanner
     private const long ByteTokenizerLimit = 5_000_000;
     private const int LearnedVocabulary = 4096;
     private const int DefaultContext = 128, DefaultBatchTokens = 1024;
+    // A pretrained model knows text: it is given whole examples, and little repetition, which it would learn by heart.
+    private const int PretrainedContext = 1024, PretrainedEpochs = 3, PretrainedLeastSteps = 20;
 
     // The default plan ends within five minutes; estimates can be off by a quarter.
     private const double DefaultSeconds = 220;
@@ -51,15 +53,18 @@ public static class RunPlanner
         string? pretrained = Directory.Exists(request.Model) ? request.Model : null;
         (Tokenizer tokenizer, string tokenizerName) = ChooseTokenizer(request, pretrained, progress, cancellationToken);
         tokenizer.Save(folder.Tokenizer);
-        CorpusSummary corpus = TextCorpus.Tokenize(request.Data, tokenizer, folder.Tokens, request.Reading, progress, cancellationToken);
+        string? chatFormat = null;
+        TextCorpusOptions reading = request.Reading with { ChatFormat = () => Choose(request, pretrained, tokenizer, out chatFormat) };
+        CorpusSummary corpus = TextCorpus.Tokenize(request.Data, tokenizer, folder.Tokens, reading, progress, cancellationToken);
 
         using CausalLanguageModel model = ChooseModel(request, pretrained, tokenizer, corpus);
-        int context = request.Context ?? Math.Min(DefaultContext, model.MaxLength);
+        int context = request.Context ?? Math.Min(pretrained is null ? DefaultContext : PretrainedContext, model.MaxLength);
         if (context > model.MaxLength) throw new ArgumentException($"the context of {context} tokens is longer than the model's {model.MaxLength} positions; lower it or choose another model");
         int batchTokens = request.BatchTokens ?? Math.Max(DefaultBatchTokens, context);
         if (context > batchTokens) throw new ArgumentException($"the context of {context} tokens does not fit into batches of {batchTokens}; lower the context or raise the batch");
         Directory.CreateDirectory(folder.Model);
         model.SaveConfig(folder.Model);
+        PretrainedFiles.Write(tokenizer, folder.Model, pretrained, request.Tokenizer == "auto");
 
         using TokenStore store = TokenStore.Open(folder.Tokens);
         SequencePlan plan = SequencePlan.Create(store, context, request.Seed);
@@ -68,17 +73,17 @@ public static class RunPlanner
         double stepTokens = (double)packing.Tokens / packing.Batches * request.MicroBatches;
         double secondsPerStep = 6.0 * parameters * stepTokens / (MeasureFlops(device) * Efficiency);
         double epochSteps = (double)packing.Batches / request.MicroBatches;
-        int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * MostEpochs), Math.Min(LeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
+        int steps = request.Steps ?? (int)Math.Clamp(Math.Min(DefaultSeconds / secondsPerStep, epochSteps * (pretrained is null ? MostEpochs : PretrainedEpochs)), Math.Min(pretrained is null ? LeastSteps : PretrainedLeastSteps, DefaultSeconds / secondsPerStep + 1), MostSteps);
         double rate = request.LearningRate ?? (pretrained is null ? 2e-3 : 5e-5);
         int evaluateEvery = request.EvaluateEvery ?? Math.Max(1, (steps + 9) / 10);
         var config = new RunConfig
         {
-            Data = request.Data, TextField = request.Reading.TextField, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
+            Data = request.Data, TextField = request.Reading.TextField, ChatFormat = chatFormat, Tokenizer = tokenizerName, Context = context, BatchTokens = batchTokens, Packing = request.Packing, Seed = request.Seed,
             Precision = request.Precision ?? DefaultPrecision(device), Deterministic = request.Deterministic, EvaluateEvery = evaluateEvery, SaveEvery = request.SaveEvery ?? evaluateEvery, Model = request.Model, Pretrained = pretrained is null ? null : Path.GetFullPath(pretrained),
             Training = new TrainerOptions
             {
                 Steps = steps, MicroBatches = request.MicroBatches, LearningRate = rate, FinalLearningRate = rate / 20, WarmupSteps = request.WarmupSteps ?? Math.Min(100, Math.Max(1, steps / 20)),
-                Decay = request.Decay, ClipNorm = request.ClipNorm > 0 ? request.ClipNorm : null, WeightDecay = request.WeightDecay, Optimizer = request.Optimizer, Seed = (ulong)request.Seed,
+                Decay = request.Decay, ClipNorm = request.ClipNorm > 0 ? request.ClipNorm : null, WeightDecay = request.WeightDecay, Optimizer = request.Optimizer, Capture = request.Capture, Seed = (ulong)request.Seed,
             },
         };
         config.Save(folder.Config);
@@ -88,12 +93,19 @@ public static class RunPlanner
     private static (Tokenizer Tokenizer, string Name) ChooseTokenizer(RunRequest request, string? pretrained, IProgress<long>? progress, CancellationToken cancellationToken)
     {
         string name = request.Tokenizer;
-        if (name == "auto" && pretrained is not null) name = Path.Combine(pretrained, "tokenizer.json");
+        if (name == "auto" && pretrained is not null) return (Tokenizer.Load(pretrained), Path.Combine(pretrained, "tokenizer.json"));
         if (name == "auto") name = TextCorpus.Size(request.Data) < ByteTokenizerLimit ? "byte" : $"bpe:{LearnedVocabulary}";
         if (name == "byte") return (new ByteTokenizer(), name);
         if (!name.StartsWith("bpe:", StringComparison.Ordinal)) return (Tokenizer.Load(name), name);
         int size = int.TryParse(name.AsSpan(4), out int parsed) && parsed >= 257 ? parsed : throw new ArgumentException($"the tokenizer cannot be '{name}'; write bpe:N with N from 257, byte, auto, or the path of a tokenizer.json");
-        return (TextCorpus.TrainTokenizer(request.Data, size, request.Reading, progress, cancellationToken), name);
+        return (TextCorpus.TrainTokenizer(request.Data, size, request.Reading with { ChatFormat = () => ChatFormat.Create("plain", new ByteTokenizer()) }, progress, cancellationToken), name);
+    }
+
+    private static ChatFormat Choose(RunRequest request, string? pretrained, Tokenizer tokenizer, out string? name)
+    {
+        ChatFormat format = request.ChatFormat == "auto" ? ChatFormat.Of(pretrained, tokenizer) : ChatFormat.Create(request.ChatFormat, tokenizer);
+        name = format.Name;
+        return format;
     }
 
     private static CausalLanguageModel ChooseModel(RunRequest request, string? pretrained, Tokenizer tokenizer, CorpusSummary corpus)
@@ -106,16 +118,26 @@ public static class RunPlanner
             model.Dispose();
             throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} ids and the model {pretrained} knows {known}; use the tokenizer that belongs to it");
         }
-        int context = request.Context ?? (int)Math.Clamp(corpus.Lengths.Longest, 16, DefaultContext);
-        (Gpt2Config config, int? length) = request.Model switch
+        (int vocabulary, int end, ulong seed) = (tokenizer.VocabularySize, tokenizer.EndOfText, (ulong)request.Seed);
+        if (request.Model is not ("auto" or "tiny" or "small") && File.Exists(request.Model))
         {
-            "auto" or "tiny" => (Gpt2Config.Tiny, context),
-            "small" => (Gpt2Config.Small with { ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 }, Math.Max(context, 1024)),
-            _ when File.Exists(request.Model) => (Gpt2Config.Read(ModelConfigFile.OpenFile(request.Model)), (int?)null),
+            ModelConfigFile file = ModelConfigFile.OpenFile(request.Model);
+            return file.ModelType switch
+            {
+                Gpt2Config.ModelType => new Gpt2Model(Gpt2Config.Read(file) with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = end }, seed),
+                // The padding id is another tokenizer's.
+                LlamaConfig.Llama or LlamaConfig.Qwen2 or LlamaConfig.Mistral => new LlamaModel(LlamaConfig.Read(file) with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = [end], Padding = null }, seed),
+                _ => throw file.UnknownModel(),
+            };
+        }
+        int context = request.Context ?? (int)Math.Clamp(corpus.Lengths.Longest, 16, DefaultContext);
+        Gpt2Config config = request.Model switch
+        {
+            "auto" or "tiny" => Gpt2Config.Tiny with { MaxLength = context },
+            "small" => Gpt2Config.Small with { MaxLength = Math.Max(context, 1024), ResidualDropout = 0, EmbeddingDropout = 0, AttentionDropout = 0 },
             _ => throw new ArgumentException($"there is no model '{request.Model}'; use auto, tiny, small, a config.json or a model's folder"),
         };
-        return new Gpt2Model(
-            config with { VocabularySize = tokenizer.VocabularySize, MaxLength = length ?? config.MaxLength, BeginOfText = tokenizer.EndOfText, EndOfText = tokenizer.EndOfText }, (ulong)request.Seed);
+        return new Gpt2Model(config with { VocabularySize = vocabulary, BeginOfText = end, EndOfText = end }, seed);
     }
 
     /// <summary>Floating-point operations a second of a matrix product of a Transformer's size, measured for some hundredths of a second.</summary>

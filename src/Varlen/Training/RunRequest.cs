@@ -11,7 +11,10 @@ public sealed record RunRequest
     /// <summary>How they are read.</summary>
     public TextCorpusOptions Reading { get; init; } = new();
 
-    /// <summary><c>auto</c>, <c>tiny</c>, <c>small</c>, a GPT-2 <c>config.json</c> (with the tokenizer's vocabulary in place of its own), or a folder with a pretrained model.</summary>
+    /// <summary>How messages become text: <c>auto</c>, which is the format of the pretrained model, or one of <see cref="Text.ChatFormat.Names"/>.</summary>
+    public string ChatFormat { get; init; } = "auto";
+
+    /// <summary><c>auto</c>, <c>tiny</c>, <c>small</c>, a <c>config.json</c> of GPT-2 or Llama's like (with the tokenizer's vocabulary in place of its own), or a folder with a pretrained model.</summary>
     public string Model { get; init; } = "auto";
 
     /// <summary><c>auto</c>, <c>byte</c>, <c>bpe:N</c>, or a <c>tokenizer.json</c>.</summary>
@@ -61,6 +64,9 @@ public sealed record RunRequest
 
     /// <summary>Whether results must depend on neither the batch nor the run.</summary>
     public bool Deterministic { get; init; }
+
+    /// <summary>Whether the device records the step once and replays it.</summary>
+    public bool Capture { get; init; }
 
     /// <summary>Seed of everything.</summary>
     public int Seed { get; init; } = 1;

@@ -37,6 +37,9 @@ public sealed record RunTotals
     /// <summary>Time spent in steps, over all starts of the run.</summary>
     public double Seconds { get; init; }
 
+    /// <summary>Tokens that were read without being targets that train, such as those of prompts.</summary>
+    public long IgnoredTargets => Tokens - Targets - SkippedTargets;
+
     /// <summary>The share of padded batches' work on tokens that packing avoided, 0 to 1.</summary>
     public double PaddingAvoided => PaddedTokens == 0 ? 0 : 1 - (double)Tokens / PaddedTokens;
 

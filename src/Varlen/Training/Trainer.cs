@@ -22,6 +22,7 @@ public sealed class Trainer : IDisposable
     private readonly LearningRateSchedule _schedule;
     private readonly PackedBatch[] _batches;
     private readonly StepState _state;
+    private readonly CapturedStep? _captured;
     private readonly Queue<StartedStep> _started = new();
     private StartedStep? _newest;
     private long _completed;
@@ -43,6 +44,7 @@ public sealed class Trainer : IDisposable
         Optimizer = options.Optimizer == OptimizerKind.Sgd
             ? new Sgd(model.NamedParameters(), options.LearningRate, new SgdOptions { Momentum = 0.9, WeightDecay = options.WeightDecay, Decays = Decays })
             : new AdamW(model.NamedParameters(), options.LearningRate, new AdamWOptions { Beta2 = 0.95, WeightDecay = options.WeightDecay, Decays = Decays });
+        if (options.Capture) _captured = new CapturedStep(model, loader.Limits, Compute, options.MicroBatches);
         static bool Decays(string name, Nn.Parameter parameter) => parameter.Shape.Rank >= 2;
     }
 
@@ -52,7 +54,7 @@ public sealed class Trainer : IDisposable
     /// <summary>Steps taken, skipped ones included.</summary>
     public int StepCount { get; private set; }
 
-    /// <summary>Steps whose update was skipped because something was not finite.</summary>
+    /// <summary>Steps whose update was skipped, because there was no target or something was not finite.</summary>
     public int SkippedSteps { get; private set; }
 
     /// <summary>Steps that were begun and not completed.</summary>
@@ -77,20 +79,27 @@ public sealed class Trainer : IDisposable
         if (step.Targets > 0)
         {
             _state.Begin(StepCount, step.LearningRate, lossScale: 1.0 / step.Targets);
-            Optimizer.ZeroGrad();
-            foreach (PackedBatch batch in _batches)
-            {
-                using TensorScope scope = TensorScope.Begin();
-                Tensor lossSum = _model.LossSum(batch);
-                lossSum.Backward(_state.LossGradient);
-                _state.AddLoss(lossSum);
-            }
-            GradientClipping.Apply(Optimizer.Parameters, _options.ClipNorm, _state);
-            Optimizer.Step(_state);
+            if (_captured is null) Compute(_batches);
+            else _captured.Run(_batches);
             step.Outcome = _state.StartRead();
         }
         foreach (PackedBatch batch in _batches) batch.Dispose();
         _started.Enqueue(_newest = step);
+    }
+
+    // All of the step that the device does.
+    private void Compute(IReadOnlyList<TokenBatch> batches)
+    {
+        Optimizer.ZeroGrad();
+        foreach (TokenBatch batch in batches)
+        {
+            using TensorScope scope = TensorScope.Begin();
+            Tensor lossSum = _model.LossSum(batch);
+            lossSum.Backward(_state.LossGradient);
+            _state.AddLoss(lossSum);
+        }
+        GradientClipping.Apply(Optimizer.Parameters, _options.ClipNorm, _state);
+        Optimizer.Step(_state);
     }
 
     /// <summary>Waits for the oldest step that was begun, and counts it.</summary>
@@ -106,7 +115,8 @@ public sealed class Trainer : IDisposable
         TrainingStep step = oldest.ToStep(outcome, time);
         if (step.Outcome != StepOutcome.NotFinite)
         {
-            NotFiniteInARow = 0;
+            if (step.Outcome == StepOutcome.NoTargets) SkippedSteps++;
+            else NotFiniteInARow = 0;
             return step;
         }
         SkippedSteps++;
@@ -117,6 +127,7 @@ public sealed class Trainer : IDisposable
     public void Dispose()
     {
         Abandon();
+        _captured?.Dispose();
         if (_model.StepState == _state) _model.StepState = null;
         Optimizer.Dispose();
         _state.Dispose();

@@ -43,6 +43,12 @@ public sealed record TrainerOptions
     /// <summary>The optimiser.</summary>
     public OptimizerKind Optimizer { get; init; } = OptimizerKind.AdamW;
 
+    /// <summary>
+    /// Whether a device records the step once and replays it: see <see cref="CapturedStep"/>. Batches are computed as if each had as many tokens as the
+    /// loader's budget, so it pays where launches take longer than what they start, as with small models on a GPU.
+    /// </summary>
+    public bool Capture { get; init; }
+
     /// <summary>Seed of dropout.</summary>
     public ulong Seed { get; init; } = 1;
 

@@ -29,7 +29,8 @@ public sealed class TrainingRun : IDisposable
     private const int SampleTokens = 200;
     // Enough for the device never to wait for the host, which reads what came of a step when the second after it is under way.
     private const int StepsAhead = 2;
-    private const string ModelFile = "model.safetensors", OptimizerFile = "optimizer.safetensors", StateFile = "state.json";
+    internal const string ModelFile = "model.safetensors", StateFile = "state.json";
+    private const string OptimizerFile = "optimizer.safetensors";
 
     private readonly RunFolder _folder;
     private readonly RunConfig _config;
@@ -66,9 +67,9 @@ public sealed class TrainingRun : IDisposable
         RunState? state = checkpoint?.ReadJson(StateFile).Deserialize(RunJson.Default.RunState);
         Model = (_config.Pretrained is { } pretrained && checkpoint is null ? CausalLanguageModel.FromPretrained(pretrained) : CausalLanguageModel.FromConfig(folder.Model, (ulong)_config.Seed))
             .To(device ?? Device.Cpu, _config.Precision);
-        _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, device, state?.Loader);
+        _loader = new PackedLoader(_store, Plan, new LoaderOptions { BatchTokens = _config.BatchTokens, Policy = _config.Packing, Seed = _config.Seed }, _config.Training.Capture ? Device.Cpu : device, state?.Loader);
         _trainer = new Trainer(Model, _loader, _config.Training);
-        _evaluator = new Evaluator(Model, Tokenizer);
+        _evaluator = new Evaluator(Model, Tokenizer) { Capture = _config.Training.Capture };
         if (checkpoint is null || state is null) return;
         using TensorScope scope = TensorScope.Begin();
         Model.LoadStateDict(checkpoint.ReadTensors(ModelFile));

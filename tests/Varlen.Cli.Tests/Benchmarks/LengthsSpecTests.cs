@@ -36,6 +36,34 @@ public sealed class LengthsSpecTests
     }
 
     [Fact]
+    public void Lognormal_has_its_median_and_its_bounds()
+    {
+        LengthsSpec spec = LengthsSpec.Parse("lognormal:100,0.5..300x4000", 3);
+        Assert.All(spec.Lengths, length => Assert.InRange(length, 1, 300));
+        // Half of them are below the median, with a standard deviation of 32; e^0.5 above it lie 16 %, of 23.
+        Assert.InRange(spec.Lengths.Count(length => length <= 100), 1800, 2200);
+        Assert.InRange(spec.Lengths.Count(length => length > 165), 475, 800);
+        Assert.Equal(spec.Lengths.Take(9), LengthsSpec.Parse("lognormal:100,0.5..300x9", 3).Lengths);
+        Assert.NotEqual(spec.Lengths, LengthsSpec.Parse("lognormal:100,0.5..300x4000", 4).Lengths);
+        Assert.Equal([7, 7], LengthsSpec.Parse("lognormal:7,0..9x2", 1).Lengths);
+    }
+
+    [Fact]
+    public void Texts_give_batches_of_the_lengths_of_their_documents()
+    {
+        using var folder = new TemporaryFolder();
+        int[] lengths = [.. Enumerable.Range(1, 70)];
+        foreach (int length in lengths) folder.Write($"{length}.txt", new string('a', length));
+        LengthsSpec spec = LengthsSpec.Parse($"texts:{folder.Path}", 0);
+        Assert.Equal([32, 32], spec.Batches.Select(batch => batch.Count));
+        // One input a byte: the end of a text is predicted and predicts nothing. Two full batches leave six documents out.
+        Assert.Equal(64, spec.Lengths.Intersect(lengths).Count());
+        Assert.NotEqual(spec.Lengths.Order(), spec.Lengths);
+        Assert.NotEqual(spec.Lengths, LengthsSpec.Parse($"texts:{folder.Path}", 1).Lengths);
+        Assert.Equal([1024, 476], LengthsSpec.Parse($"texts:{folder.Write("long.txt", new string('b', 1500))}", 0).Lengths.OrderDescending());
+    }
+
+    [Fact]
     public void Uniform_takes_a_single_value_and_the_widest_range()
     {
         Assert.Equal([9, 9], LengthsSpec.Parse("uniform:9..9x2", 0).Lengths);

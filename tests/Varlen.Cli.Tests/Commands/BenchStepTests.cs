@@ -12,20 +12,20 @@ public sealed class BenchStepTests
     public void Rows_have_the_keys_that_peers_print()
     {
         using var folder = new TemporaryFolder();
-        CliResult result = Cli.Run(["bench", "step", .. Small, "--lengths", folder.Write("tiny.txt", "3\n0\n5\n"), "--strategy", "packed,padded,padded-longest,jagged,block-diagonal,dense-mask", "--threads", "1", "--json"]);
+        CliResult result = Cli.Run(["bench", "step", .. Small, "--lengths", folder.Write("tiny.txt", "3\n0\n5\n"), "--strategy", "all", "--threads", "1", "--json"]);
         Assert.True(result.ExitCode == 0, result.Error);
         JsonElement[] lines = [.. result.Output.TrimEnd('\n').Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
-        Assert.Equal(13, lines.Length);
+        Assert.Equal(17, lines.Length);
         foreach (JsonElement row in lines[..^1])
         {
-            foreach (string key in (string[])["ms", "min_ms", "max_ms", "mean_ms", "tok_per_s", "peak_gib", "times_packed", "counted_times_packed", "of_counted"])
+            foreach (string key in (string[])["ms", "min_ms", "q1_ms", "q3_ms", "max_ms", "mean_ms", "upload_ms", "tok_per_s", "peak_gib", "times_packed", "counted_times_packed", "of_counted"])
                 Assert.True(row.GetProperty(key).GetDouble() > 0, key);
             Assert.Equal(("varlen", 8, 1), (row.GetProperty("peer").GetString(), row.GetProperty("real_tokens").GetInt32(), row.GetProperty("threads").GetInt32()));
             JsonElement first = lines.First(other => other.GetProperty("mode").GetString() == row.GetProperty("mode").GetString());
             foreach (string key in (string[])["loss", "last_loss"]) Assert.Equal(first.GetProperty(key).GetDouble(), row.GetProperty(key).GetDouble(), 1e-3);
         }
         Assert.Equal(["eval", "train"], lines[..^1].Select(row => row.GetProperty("mode").GetString()).Distinct());
-        Assert.Equal([8, 24, 15, 8, 8, 8], lines[..6].Select(row => row.GetProperty("rows").GetInt32()));
+        Assert.Equal([8, 24, 15, 24, 8, 8, 8, 8], lines[..8].Select(row => row.GetProperty("rows").GetInt32()));
         Assert.Equal(("step", "tiny", 8, true), (lines[^1].GetProperty("summary").GetString(), lines[^1].GetProperty("workload").GetString(), lines[^1].GetProperty("context").GetInt32(), lines[^1].GetProperty("losses_agree").GetBoolean()));
     }
 
@@ -64,9 +64,9 @@ public sealed class BenchStepTests
     [InlineData(2, "--vocabulary cannot be '1'", "--vocabulary", "1")]
     [InlineData(2, "strategy padded makes 4294967296 rows", "--lengths", "fixed:1x4096", "--context", "1048576")]
     [InlineData(2, "a dense mask over 46341 tokens", "--lengths", "fixed:46341x1", "--strategy", "dense-mask")]
-    [InlineData(2, "--peer runs another workload", "--peer", "python3", "--layers", "5")]
-    [InlineData(2, "--peer runs another workload", "--peer", "python3", "--lengths", "fixed:8x8")]
-    [InlineData(2, "--peer needs --mode train", "--peer", "python3", "--mode", "eval")]
+    [InlineData(2, "--lengths cannot be 'lognormal:9,1..5x4'", "--lengths", "lognormal:9,1..5x4")]
+    [InlineData(66, "cannot start the peer", "--peer", "no-such-python", "--layers", "1", "--width", "8", "--vocabulary", "5")]
+    [InlineData(73, "cannot write the output", "--report", "/dev/null/report")]
     [InlineData(66, "cannot read the lengths", "--lengths", "no-such-file.txt")]
     [InlineData(69, "device cuda:1 is not available", "--device", "cuda:1")]
     public void Refuses_what_it_cannot_time(int code, string what, params string[] flags)

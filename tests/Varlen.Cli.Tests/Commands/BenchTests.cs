@@ -54,6 +54,31 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void Attention_times_every_mask_on_every_mix_of_lengths()
+    {
+        CliResult result = Cli.Run("bench", "attention", "--lengths", "fixed:4x2", "--lengths", "uniform:1..9x3", "--heads", "2", "--head-dim", "4", "--rounds", "1", "--json");
+        Assert.True(result.ExitCode == 0, result.Error);
+        JsonElement[] lines = [.. result.Output.TrimEnd('\n').Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
+        Assert.Equal(["fixed:4x2 [-1,-1]", "fixed:4x2 [-1,0]", "fixed:4x2 [256,0]", "uniform:1..9x3 [-1,-1]", "uniform:1..9x3 [-1,0]", "uniform:1..9x3 [256,0]"],
+            lines[..^1].Select(row => $"{row.GetProperty("workload").GetString()} {row.GetProperty("window").GetRawText()}"));
+        Assert.All(lines[..^1], row => Assert.True(row.GetProperty("fwd_ms").GetDouble() >= 0 && row.GetProperty("bwd_ms").GetDouble() >= 0));
+        Assert.True(lines[^1].GetProperty("copy_gb_s").GetDouble() > 0);
+    }
+
+    [Fact]
+    public void Gpt2_times_its_ways_and_they_agree()
+    {
+        CliResult result = Cli.Run("bench", "gpt2", "--layers", "1", "--width", "8", "--heads", "2", "--vocabulary", "13", "--rounds", "1", "--warmup", "0", "--lengths", "uniform:1..9x4", "--json");
+        Assert.True(result.ExitCode == 0, result.Error);
+        JsonElement[] lines = [.. result.Output.TrimEnd('\n').Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
+        Assert.Equal(["eval flattened", "eval padded", "eval padded-longest", "eval padded-unpad", "train flattened", "train padded", "train padded-longest", "train padded-unpad"],
+            lines[..^1].Select(row => $"{row.GetProperty("mode").GetString()} {row.GetProperty("strategy").GetString()}"));
+        Assert.Equal(("gpt2", "gpt2", "sgd", true), (lines[^1].GetProperty("summary").GetString(), lines[^1].GetProperty("model").GetString(), lines[^1].GetProperty("optimizer").GetString(), lines[^1].GetProperty("losses_agree").GetBoolean()));
+        // The first token of a sequence has no label, and a batch of such tokens nothing to learn.
+        Cli.Run("bench", "gpt2", "--lengths", "fixed:1x3").AssertFails(2, "there is nothing to measure");
+    }
+
+    [Fact]
     public void Attention_in_eval_mode_times_no_backward_pass()
     {
         CliResult result = Cli.Run("bench", "attention", "--lengths", "fixed:4x2", "--heads", "2", "--head-dim", "4", "--mode", "eval", "--rounds", "1", "--json");

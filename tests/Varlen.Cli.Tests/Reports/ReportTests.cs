@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Net;
 using System.Text.RegularExpressions;
 using Varlen.Cli.Tests.Training;
 using Xunit;
@@ -63,53 +61,17 @@ public sealed partial class ReportTests(StraightRun straight) : IClassFixture<St
     public void NothingIsWiderThanItsPlace()
     {
         int[] widths = [1200, 700, 400, 320];
-        Assert.All(Measure(File.ReadAllText(_report), widths), measured => Assert.True(measured.Sections == Sections && measured.Overflow.Length == 0, measured.ToString()));
+        Assert.All(PageMeasure.Of(_folder, File.ReadAllText(_report), widths), measured => Assert.True(measured.Sections == Sections && measured.Overflow.Length == 0, measured.ToString()));
         // The measure itself: a wide box is found.
         string wide = File.ReadAllText(_report).Replace("</h2>", "</h2><div style=\"width:900px\">wide</div>", StringComparison.Ordinal);
-        Assert.Contains("section", Assert.Single(Measure(wide, [400])).Overflow, StringComparison.Ordinal);
+        Assert.Contains("section", Assert.Single(PageMeasure.Of(_folder, wide, [400])).Overflow, StringComparison.Ordinal);
     }
 
     public void Dispose() => _folder.Dispose();
-
-    private List<(int Width, int Sections, string Overflow)> Measure(string html, int[] widths)
-    {
-        // The report forbids scripts; the copy is of the same origin as the page that measures it.
-        string copy = WebUtility.HtmlEncode(Policy().Replace(html, ""));
-        string page = _folder.Write($"{Path.GetRandomFileName()}.html", $$"""
-            <!doctype html><meta charset="utf-8"><body>
-            {{string.Concat(widths.Select(width => $"<iframe style=\"width:{width}px;height:3000px;border:0\" srcdoc=\"{copy}\"></iframe>"))}}
-            <script>
-            addEventListener("load", () => {
-              const out = document.createElement("output");
-              for (const frame of document.querySelectorAll("iframe")) {
-                const page = frame.contentDocument, wide = [];
-                for (const e of [page.documentElement, page.body, ...page.querySelectorAll("main,section,dl,table,pre,svg")])
-                  if (e.scrollWidth > e.clientWidth + 1 && e.tagName !== "svg" || e.getBoundingClientRect().right > frame.clientWidth + 1) wide.push(`${e.tagName.toLowerCase()} ${e.scrollWidth}/${e.clientWidth}`);
-                for (const t of page.querySelectorAll("svg text")) {
-                  const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
-                  if (a.left < b.left - 1 || a.right > b.right + 1 || a.bottom > b.bottom + 1 || a.top < b.top - 1) wide.push(`text ${t.textContent}`);
-                }
-                out.textContent += `[${frame.clientWidth}:${page.querySelectorAll("section").length}:${wide.join()}]`;
-              }
-              document.body.replaceChildren(out);
-            });
-            </script>
-            """);
-        string dom = Chromium.Open(_folder, page, "--dump-dom", "--window-size=1400,900");
-        var measured = Measured().Matches(dom).Select(match => (int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture), int.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture), match.Groups[3].Value)).ToList();
-        Assert.True(widths.SequenceEqual(measured.Select(m => m.Item1)), dom[..Math.Min(dom.Length, 2000)]);
-        return measured;
-    }
 
     [GeneratedRegex("""<path class="line s\d" d="([^"]*)"/>""")]
     private static partial Regex LinePath();
 
     [GeneratedRegex("/Type */Page[^s]")]
     private static partial Regex PdfPage();
-
-    [GeneratedRegex("<meta http-equiv=\"Content-Security-Policy\"[^>]*>")]
-    private static partial Regex Policy();
-
-    [GeneratedRegex(@"\[(\d+):(\d+):([^\]]*)\]")]
-    private static partial Regex Measured();
 }

@@ -27,6 +27,34 @@ public sealed class CudaTests : IDisposable
         Assert.Equal(4, Run("generate", _workspace["run"], "--max-tokens", "4", "--device", "auto", "--seed", "3", "--json").Json().GetProperty("tokens").GetInt32());
     }
 
+    /// <summary>A captured run goes on with the same bits, recorded anew.</summary>
+    [Fact]
+    public void CapturedRunsAreStoredAsSuchAndGoOn()
+    {
+        string[] arguments = ["--steps", "7", "--evaluate-every", "7", "--save-every", "4", "--device", "cuda", "--precision", "fp32", "--capture", "on", "--json"];
+        CliResult straight = Run(_workspace.Arguments("straight", arguments));
+        Assert.True(straight.ExitCode == 0, straight.Error);
+        Assert.True(Run(_workspace.Arguments("stopped", [.. arguments, "--stop-after", "4"])).ExitCode == 0);
+        Assert.Contains("\"capture\": true", File.ReadAllText(_workspace["stopped/config.json"]), StringComparison.Ordinal);
+        Run("train", "--resume", _workspace["stopped"], "--device", "cuda", "--capture", "off").AssertEnds(78, "--capture off differs from the run's setting", "started with on");
+        CliResult resumed = Run("train", "--resume", _workspace["stopped"], "--device", "cuda", "--json");
+        Assert.True(resumed.ExitCode == 0, resumed.Error);
+        Assert.Equal(File.ReadAllBytes(_workspace["straight/model/model.safetensors"]), File.ReadAllBytes(_workspace["stopped/model/model.safetensors"]));
+    }
+
+    [Fact]
+    public void BenchTimesCapturedSteps()
+    {
+        string[] bench = ["bench", "step", "--device", "cuda", "--layers", "1", "--width", "16", "--heads", "1", "--vocabulary", "32", "--lengths", "fixed:8x3", "--rounds", "2", "--warmup", "2", "--dtype", "float32", "--json", "--capture", "on"];
+        CliResult result = Run([.. bench, "--strategy", "packed,padded,jagged,block-diagonal"]);
+        Assert.True(result.ExitCode == 0, result.Error);
+        System.Text.Json.JsonElement[] lines = [.. result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement)];
+        Assert.All(lines[..^1], line => Assert.Equal(1, line.GetProperty("launches").GetInt32()));
+        Assert.True(lines[^1].GetProperty("losses_agree").GetBoolean());
+        Assert.True(lines[^1].GetProperty("capture").GetBoolean());
+        Run([.. bench, "--strategy", "dense-mask"]).AssertEnds(2, "--capture on does not go with --strategy dense-mask");
+    }
+
     [Fact]
     public void FilesOfDoublesAndMissingDevicesAreRefused()
     {

@@ -68,7 +68,7 @@ public sealed class SequencePlanTests : IDisposable
         using TokenStore tiny = Stores.Create(_folder, [2]), none = Stores.Create(_folder, []);
         Assert.Contains("too little text", Assert.Throws<TextFormatException>(() => SequencePlan.Create(tiny, 8, 1)).Message, StringComparison.Ordinal);
         Assert.Throws<TextFormatException>(() => SequencePlan.Create(none, 8, 1));
-        var right = new TokenCount(10, 6, 2, 1, new Dictionary<string, long> { ["bad"] = 1 });
+        var right = new TokenCount(10, 6, 2, 1, 0, new Dictionary<string, long> { ["bad"] = 1 });
         Assert.NotNull(new TokenLedger(right, right).Balanced());
         Assert.Contains("ledger of Targets does not balance: 10 tokens were read, and 9", Assert.Throws<InvalidOperationException>(() => new TokenLedger(right, right with { Trained = 5 }).Balanced()).Message, StringComparison.Ordinal);
     }

@@ -12,6 +12,8 @@ public sealed class KvCacheTests
     private static CausalLanguageModel Make(string model, DType dtype = DType.Float32) => (model switch
     {
         "gpt2" => (CausalLanguageModel)new Gpt2Model(new Gpt2Config { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3, InitializerRange = 0.3 }, 1),
+        "llama" => new LlamaModel(new LlamaConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Inner = 20, Layers = 2, Heads = 4, KeyValueHeads = 2, InitializerRange = 0.3 }, 1),
+        "window" => new LlamaModel(new LlamaConfig { Family = LlamaFamily.Mistral, VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Inner = 20, Layers = 2, Heads = 4, KeyValueHeads = 1, SlidingWindow = 7, InitializerRange = 0.3 }, 1),
         // Heads so wide that the keys do not fit one chunk of the kernel.
         "wide" => new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 240, Layers = 2, Heads = 1 }, 1),
         _ => new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 24, Layers = 2, Heads = 3 }, 1),
@@ -31,6 +33,8 @@ public sealed class KvCacheTests
     [InlineData("decoder", DType.Float32)]
     [InlineData("gpt2", DType.Float32)]
     [InlineData("wide", DType.Float32)]
+    [InlineData("llama", DType.Float32)]
+    [InlineData("window", DType.Float32)]
     [InlineData("gpt2", DType.BFloat16)]
     [InlineData("gpt2", DType.Float64)]
     public void TheCacheGivesTheBitsOfReadingEverythingAgain(string name, DType dtype)

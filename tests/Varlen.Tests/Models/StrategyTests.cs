@@ -36,6 +36,12 @@ public sealed class StrategyTests
             VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 12, Layers = 2, Heads = 3, InitializerRange = 0.3,
             EmbeddingDropout = dropout, ResidualDropout = dropout, AttentionDropout = dropout,
         }, seed: 5)
+        : model is "llama" or "window" ? new LlamaModel(new LlamaConfig
+        {
+            Family = model == "llama" ? LlamaFamily.Llama : LlamaFamily.Qwen2, VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 12, Inner = 10, Layers = 2, Heads = 4, KeyValueHeads = 2, HeadDim = 6,
+            AttentionBias = model == "llama", MlpBias = model == "llama", TieWordEmbeddings = model == "window", Padding = 1, AttentionDropout = dropout, InitializerRange = 0.3,
+            SlidingWindow = model == "window" ? 3 : null, SlidingLayers = model == "window" ? [false, true] : null,
+        }, seed: 5)
         : new Decoder(new DecoderConfig { VocabularySize = Vocabulary, MaxLength = MaxLength, Width = 12, Layers = 2, Heads = 3, Causal = causal, Dropout = dropout, TiedHead = model == "tied", FinalNorm = model == "tied", NormBias = model == "tied" }, seed: 5))
         .To(Device.Cpu, dtype);
 
@@ -76,6 +82,11 @@ public sealed class StrategyTests
         }
         cases.Add("5,1,17,2,9", "gpt2", true, DType.Float64);
         cases.Add("5,1,17,2,9", "gpt2", true, DType.Float32);
+        foreach (string llama in (string[])["llama", "window"])
+        {
+            cases.Add("5,1,17,2,9", llama, true, DType.Float64);
+            cases.Add("0,3,0,0,24,0", llama, true, DType.Float32);
+        }
         cases.Add("5,1,17,2,9", "tied", false, DType.Float64);
         cases.Add("5,1,17,2,9", "tied", true, DType.Float32);
         return cases;
@@ -91,12 +102,14 @@ public sealed class StrategyTests
     }
 
     /// <summary>Dropout follows the token, so batches that tell documents apart drop the same.</summary>
-    [Fact]
-    public void DropoutIsTheSameUnderEveryStrategyThatKnowsDocuments()
+    [Theory]
+    [InlineData("gpt2")]
+    [InlineData("llama")]
+    public void DropoutIsTheSameUnderEveryStrategyThatKnowsDocuments(string name)
     {
         using var state = new StepState(seed: 3);
         state.Begin(4, 0);
-        using CausalLanguageModel model = Make("gpt2", true, DType.Float64, dropout: 0.3);
+        using CausalLanguageModel model = Make(name, true, DType.Float64, dropout: 0.3);
         model.StepState = state;
         IReadOnlyList<TokenSequence> sequences = Draw([5, 1, 17, 2, 9], 8);
         AssertSame(model, sequences, Collators.Where(entry => entry.Name != "document mask"), 1e-10, "dropout");

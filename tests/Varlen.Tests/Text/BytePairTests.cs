@@ -152,7 +152,7 @@ public sealed class BytePairTests
             byte[] bytes = Encoding.UTF8.GetBytes(text);
             for (int at = 0; at < bytes.Length;)
             {
-                int length = WordSplitter.Next(bytes.AsSpan(at));
+                int length = Gpt2Splitter.Plain.Next(bytes.AsSpan(at));
                 yield return [.. bytes.AsSpan(at, length).ToArray().Select(value => (int)value)];
                 at += length;
             }

@@ -67,7 +67,7 @@ public sealed class WordSplitterTests
         var words = new List<byte[]>();
         for (int at = 0; at < text.Length;)
         {
-            int length = WordSplitter.Next(text.AsSpan(at));
+            int length = Gpt2Splitter.Plain.Next(text.AsSpan(at));
             words.Add(text[at..(at + length)]);
             at += length;
         }

@@ -67,6 +67,33 @@ public sealed class CudaTrainerTests
         }
     }
 
+    /// <summary>Recording changes nothing but the padding: the same batches, the same dropout, the same updates.</summary>
+    [Theory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void CapturedStepsAreThoseOfTheOthers(string name)
+    {
+        Device device = TestDevices.Get(name);
+        using var corpus = new Corpus(16, Corpus.Patterns(30, 2));
+        (TrainingStep[] plain, double plainLoss) = Train(capture: false);
+        (TrainingStep[] captured, double capturedLoss) = Train(capture: true);
+        for (int i = 0; i < plain.Length; i++)
+        {
+            Assert.Equal(plain[i].Loss, captured[i].Loss, 4);
+            Assert.True(Math.Abs(plain[i].GradientNorm - captured[i].GradientNorm) <= 1e-3 * plain[i].GradientNorm, $"step {i + 1}: norm {plain[i].GradientNorm} and {captured[i].GradientNorm}");
+            Assert.Equal((plain[i].Step, plain[i].Tokens, plain[i].Targets, plain[i].Outcome), (captured[i].Step, captured[i].Tokens, captured[i].Targets, captured[i].Outcome));
+        }
+        Assert.Equal(plainLoss, capturedLoss, 4);
+
+        (TrainingStep[], double) Train(bool capture)
+        {
+            using CausalLanguageModel model = Corpus.Model(16, dropout: 0.1).To(device, DType.Float32);
+            using var loader = new PackedLoader(corpus.Store, corpus.Plan, new LoaderOptions { BatchTokens = 48 }, capture ? Device.Cpu : device);
+            using var trainer = new Trainer(model, loader, Fast with { MicroBatches = 2, Capture = capture });
+            TrainingStep[] steps = [.. Enumerable.Range(0, 6).Select(_ => trainer.Step())];
+            return (steps, new Evaluator(model, Corpus.Tokenizer) { Capture = capture }.Run(corpus.Store, corpus.Plan, 20).Loss);
+        }
+    }
+
     [Fact]
     public void NonFiniteStepsAreSkippedOnTheDeviceAndCountedLate()
     {

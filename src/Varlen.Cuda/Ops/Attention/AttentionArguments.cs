@@ -121,7 +121,7 @@ internal struct AttentionProblem
         call.MaskShape is not null || call.Options is { Softcap: > 0 } or { AlibiSlopes: not null } or { Dropout.Probability: > 0 };
 
     // No two positions are further apart, so wider is infinite.
-    private static int Bound(int bound) => bound is < 0 or >= MaxLength ? int.MaxValue : bound;
+    internal static int Bound(int bound) => bound is < 0 or >= MaxLength ? int.MaxValue : bound;
 }
 
 [StructLayout(LayoutKind.Sequential)]

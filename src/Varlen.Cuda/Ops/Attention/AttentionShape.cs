@@ -13,10 +13,11 @@ internal readonly record struct AttentionShape
         Warps = isSingle && Bucket > 128 ? 2 : 4;
         Slabs = !isSingle && Bucket <= 128 ? 2 : 1;
         Keys = !isSingle ? (Bucket <= 128 ? 64 : 32) : Bucket <= 64 ? 64 : Bucket <= 128 ? 32 : 16;
+        ForwardKeys = !isSingle && Bucket > 96 ? 32 : Keys;
         Queries = !isSingle ? (Bucket <= 128 ? 64 : 32) : Bucket <= 128 ? 32 : 16;
         const int chunk = 16;
         int scratch = isSingle ? Warps * 16 * sizeof(float) : 0;
-        ForwardBytes = (((Rows * Slabs) + (4 * Keys)) * RowBytes) + (scratch * Keys);
+        ForwardBytes = (((Rows * Slabs) + (4 * ForwardKeys)) * RowBytes) + (scratch * ForwardKeys);
         QueryBytes = (((2 * Rows) + (4 * Keys)) * RowBytes) + (scratch * Keys);
         KeyBytes = (((2 * Rows) + (4 * Queries)) * RowBytes) + (2 * Queries * 2 * sizeof(float)) + (scratch * chunk);
     }
@@ -37,8 +38,11 @@ internal readonly record struct AttentionShape
     /// <summary>Slabs of a warp in the forward pass's long tiles.</summary>
     public int Slabs { get; }
 
-    /// <summary>Keys of a step of a query tile.</summary>
+    /// <summary>Keys of a step of a query tile of the backward pass.</summary>
     public int Keys { get; }
+
+    /// <summary>Keys of a step of the forward pass.</summary>
+    public int ForwardKeys { get; }
 
     /// <summary>Queries of a step of a key tile.</summary>
     public int Queries { get; }

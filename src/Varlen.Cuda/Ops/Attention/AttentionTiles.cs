@@ -23,6 +23,9 @@ internal readonly record struct AttentionSpan(int Batch, long QueryStart, long K
 /// </summary>
 internal sealed class AttentionTiles
 {
+    // Sequences that one warp takes, or two.
+    private const int LongestSingle = 16, LongestPair = 32;
+
     private readonly List<AttentionTile> _whole = [], _pairs = [], _singles = [];
     private readonly List<long> _work = [];
 
@@ -30,14 +33,17 @@ internal sealed class AttentionTiles
     public int Pairs => _pairs.Count;
     public int Singles => _singles.Count;
 
-    /// <summary>All tiles: whole ones, then sequences for two warps, then for one.</summary>
-    public AttentionTile[] ToArray()
+    /// <summary>Writes whole tiles, then sequences for two warps, then for one, each to its part of a list; what is left of a part has no rows.</summary>
+    public void CopyTo(Span<AttentionTile> tiles, in AttentionList list)
     {
         AttentionTile[] whole = [.. _whole];
         // The index keeps equal ones in order: tiles of one sequence start together and find its keys in the cache.
         long[] order = [.. _work.Select((work, i) => -(work << 32) | (uint)i)];
         Array.Sort(order, whole);
-        return [.. whole, .. _pairs, .. _singles];
+        tiles.Clear();
+        whole.CopyTo(tiles[..list.Whole]);
+        _pairs.CopyTo(tiles.Slice(list.Whole, list.Pairs));
+        _singles.CopyTo(tiles.Slice(list.Whole + list.Pairs, list.Singles));
     }
 
     /// <summary>Tiles of queries, or of keys.</summary>
@@ -48,13 +54,24 @@ internal sealed class AttentionTiles
         return tiles;
     }
 
+    /// <summary>Sizes of a list for tiles of any batch within limits.</summary>
+    public static AttentionList Most(in ListLimits limits, AttentionShape shape, int rows)
+    {
+        bool pairs = shape.Warps > 2;
+        return new AttentionList
+        {
+            Whole = limits.Tiles(rows, fromLength: (pairs ? LongestPair : LongestSingle) + 1),
+            Pairs = pairs && limits.Shortest <= LongestPair ? limits.SequencesFrom(LongestSingle + 1) : 0, Singles = limits.Shortest <= LongestSingle ? limits.SequencesFrom(1) : 0,
+        };
+    }
+
     private void Add(AttentionSpan s, AttentionShape shape, int rows, bool ofKeys, AttentionWindow window, AttentionAlignment alignment)
     {
         int length = ofKeys ? s.Keys : s.Queries, longest = Math.Max(s.Queries, s.Keys);
         if (length == 0) return;
         var tile = new AttentionTile { Batch = s.Batch, QueryStart = s.QueryStart, KeyStart = s.KeyStart, Document = s.Document, Queries = s.Queries, Keys = s.Keys, Rows = length, Sequence = s.Index };
-        if (longest <= 16) _singles.Add(tile);
-        else if (longest <= 32 && shape.Warps > 2) _pairs.Add(tile);
+        if (longest <= LongestSingle) _singles.Add(tile);
+        else if (longest <= LongestPair && shape.Warps > 2) _pairs.Add(tile);
         else
         {
             int shift = alignment == AttentionAlignment.BottomRight ? s.Keys - s.Queries : 0;

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Varlen.Autograd;
 
 namespace Varlen.Backends.Cuda.Attention;
 
@@ -16,16 +15,6 @@ internal struct HopperForwardArguments
     public float Scale;
 }
 
-/// <summary>A gradient's destination, [tokens, heads, dim] with aligned rows; the twin of <c>Rows</c> in hopper_backward.cu.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal readonly struct HopperRows(GradientTarget target)
-{
-    public readonly nint Data = target.Tensor?.Pointer ?? 0;
-    public readonly long Token = target.Tensor?.Strides[0] ?? 0, Head = target.Tensor?.Strides[1] ?? 0;
-    public readonly int Type = (int)(target.Tensor?.DType ?? 0);
-    public readonly int Accumulate = target.Accumulate ? 1 : 0;
-}
-
 [StructLayout(LayoutKind.Sequential)]
 internal struct HopperPrepareArguments
 {
@@ -40,7 +29,7 @@ internal struct HopperBackwardArguments
 {
     public TensorMap Query, Key, Value, OutputGradient;
     public nint Tiles, RowLse, RowDelta, QueryGradient;
-    public HopperRows KeyGradient, ValueGradient;
+    public AttentionRows KeyGradient, ValueGradient;
     public long PaddedRows;
     public int KeyHeads, Group;
     public int Left, Right;
@@ -53,7 +42,7 @@ internal struct HopperBackwardArguments
 internal struct HopperFinishArguments
 {
     public nint Workspace;
-    public HopperRows QueryGradient;
+    public AttentionRows QueryGradient;
     public nint Sequences, BlockSequence;
     public long PaddedRows;
     public int Heads;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Varlen.Backends.Cuda.Memory;
 
 namespace Varlen.Backends.Cuda.Attention;
 
@@ -51,5 +52,13 @@ internal static class HopperTiles
             foreach (ref HopperTile tile in group) (tile.GroupFirst, tile.GroupCount) = (start, group.Length);
         }
         return [.. tiles];
+    }
+
+    /// <summary>Sends tiles, and fills what is left of their list with tiles of no sequence, each of a group of its own.</summary>
+    public static void Send(ReadOnlySpan<HopperTile> tiles, DeviceList<HopperTile> list)
+    {
+        tiles.CopyTo(list.Values);
+        for (int i = tiles.Length; i < list.Values.Length; i++) list.Values[i] = new HopperTile { GroupFirst = i, GroupCount = 1 };
+        list.Send();
     }
 }

@@ -60,6 +60,9 @@ public sealed partial class KernelCompilationTests
         (string Source, string[] Defines, int Spills)[] modules =
         [
             ("norm.cu", ["ELEMENT=bf16"], -1), ("gelu.cu", ["ELEMENT=bf16"], 0), ("swiglu.cu", ["ELEMENT=bf16"], 0), ("cross_entropy.cu", ["ELEMENT=bf16"], 0), ("optimizer.cu", [], 0), ("column_sums.cu", ["ELEMENT=bf16"], 0),
+            ("attention_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=64", "FEATURES=0"], 0), ("attention_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=128", "FEATURES=0"], 0),
+            .. from dim in (int[])[64, 128] select ("attention_short_forward.cu", (string[])["ELEMENT=bf16", $"HEAD_DIM={dim}"], 0),
+            .. from dim in (int[])[64, 128] from grouped in (int[])[0, 1] select ("attention_short_backward.cu", (string[])["ELEMENT=bf16", $"HEAD_DIM={dim}", $"GROUPED={grouped}"], 0),
             .. backend.Info.ComputeCapability.Major != 9 ? [] : ((string, string[], int)[])
             [
                 ("hopper_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=64", "GROUPS=1"], 0), ("hopper_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=64", "GROUPS=3"], 0), ("hopper_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=128", "GROUPS=2"], 0),

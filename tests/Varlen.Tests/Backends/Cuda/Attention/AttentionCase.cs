@@ -34,7 +34,7 @@ internal sealed class AttentionCase
     public int Seed { get; init; } = Numeric.FreshSeed();
     /// <summary>Query, key, value and gradients of output and log-sum-exp in place of random ones.</summary>
     public (double[] Query, double[] Key, double[] Value, double[] DOutput, double[] DLse)? Given { get; init; }
-    /// <summary>Leaves out the kernels of compute capability 9.0.</summary>
+    /// <summary>Leaves out all kernels but the portable ones.</summary>
     public bool IsPortable { get; init; }
     /// <summary>Changes values before the call.</summary>
     public Action<double[], double[], double[], double[]>? Poison { get; init; }
@@ -47,17 +47,8 @@ internal sealed class AttentionCase
 
     public Results Run(Device device, DType? dtype = null)
     {
-        if (!IsPortable || device == Device.Cpu) return RunHere(device, dtype);
-        var backend = (CudaBackend)device.Backend;
-        backend.PortableAttentionOnly = true;
-        try
-        {
-            return RunHere(device, dtype);
-        }
-        finally
-        {
-            backend.PortableAttentionOnly = false;
-        }
+        using PortableKernels? only = IsPortable && device != Device.Cpu ? new PortableKernels(device) : null;
+        return RunHere(device, dtype);
     }
 
     private Results RunHere(Device device, DType? dtype)

@@ -11,53 +11,50 @@ public sealed class AttentionOperandTests
 {
     /// <summary>A destination may be of another type, be added to, lie strided or be missing: the values are the same.</summary>
     [Theory]
-    [InlineData(DType.BFloat16, DType.BFloat16)]
-    [InlineData(DType.BFloat16, DType.Float32)]
-    [InlineData(DType.Float16, DType.Float16)]
-    [InlineData(DType.Float32, DType.BFloat16)]
-    public void Gradient_destinations(DType dtype, DType gradientType)
+    [InlineData(DType.BFloat16, DType.BFloat16, true, 2)]
+    [InlineData(DType.BFloat16, DType.Float32, true, 2)]
+    [InlineData(DType.Float16, DType.Float16, true, 2)]
+    [InlineData(DType.Float32, DType.BFloat16, true, 2)]
+    [InlineData(DType.BFloat16, DType.BFloat16, false, 2)]
+    [InlineData(DType.BFloat16, DType.Float32, false, 1)]
+    [InlineData(DType.Float16, DType.Float16, false, 1)]
+    [InlineData(DType.Float16, DType.BFloat16, false, 2)]
+    public void Gradient_destinations(DType dtype, DType gradientType, bool portable, int keyHeads)
     {
         Device device = TestDevices.Cuda();
+        using PortableKernels? only = portable ? new(device) : null;
         using TensorScope scope = TensorScope.Begin();
         using SequenceLayout layout = SequenceLayout.FromLengths([9, 70, 20]);
         const int heads = 2, dim = 32, tokens = 99;
-        Tensor[] x = [.. Enumerable.Range(0, 4).Select(i => Tensor.Randn([tokens, heads, dim], (ulong)i, dtype, device))];
+        Tensor[] x = [.. Enumerable.Range(0, 4).Select(i => Tensor.Randn([tokens, i is 1 or 2 ? keyHeads : heads, dim], (ulong)i, dtype, device))];
         Tensor output = Tensor.Zeros([tokens, heads, dim], dtype, device), lse = Tensor.Zeros([heads, tokens], DType.Float32, device);
         var call = new AttentionCall(layout, layout, new AttentionOptions { Window = AttentionWindow.Causal }, 0.2);
         var backend = (CudaBackend)device.Backend;
-        backend.PortableAttentionOnly = true;
-        try
+        backend.AttentionForward(call, x[0], x[1], x[2], null, output, lse);
+        Tensor[] plain = Gradients(Tensor.Zeros([tokens, 3 * heads, dim], dtype, device), accumulate: false, wanted: 7);
+        Tensor[] other = Gradients(Tensor.Zeros([tokens, 3 * heads, dim], gradientType, device), accumulate: false, wanted: 7);
+        Tensor[] added = Gradients(Tensor.Ones([tokens, 3 * heads, dim], gradientType, device), accumulate: true, wanted: 7);
+        for (int i = 0; i < 3; i++)
         {
-            backend.AttentionForward(call, x[0], x[1], x[2], null, output, lse);
-            Tensor[] plain = Gradients(Tensor.Zeros([tokens, 3 * heads, dim], dtype, device), accumulate: false, wanted: 7);
-            Tensor[] other = Gradients(Tensor.Zeros([tokens, 3 * heads, dim], gradientType, device), accumulate: false, wanted: 7);
-            Tensor[] added = Gradients(Tensor.Ones([tokens, 3 * heads, dim], gradientType, device), accumulate: true, wanted: 7);
-            for (int i = 0; i < 3; i++)
+            double[] p = plain[i].ToArray<double>(), o = other[i].ToArray<double>(), a = added[i].ToArray<double>();
+            double unit = (gradientType == DType.BFloat16 || dtype == DType.BFloat16 ? 1.0 / 128 : 1.0 / 1024) * (1 + p.Max(Math.Abs));
+            for (int j = 0; j < p.Length; j++)
             {
-                double[] p = plain[i].ToArray<double>(), o = other[i].ToArray<double>(), a = added[i].ToArray<double>();
-                double unit = (gradientType == DType.BFloat16 || dtype == DType.BFloat16 ? 1.0 / 128 : 1.0 / 1024) * (1 + p.Max(Math.Abs));
-                for (int j = 0; j < p.Length; j++)
-                {
-                    Assert.Equal(p[j], o[j], gradientType == dtype ? 0 : unit);
-                    Assert.Equal(o[j] + 1, a[j], unit);
-                }
-            }
-            for (int wanted = 0; wanted < 7; wanted++)
-            {
-                Tensor[] some = Gradients(Tensor.Full([tokens, 3 * heads, dim], 7, gradientType, device), accumulate: false, wanted);
-                for (int i = 0; i < 3; i++)
-                    if ((wanted >> i & 1) != 0) Numeric.AssertSameBits(other[i], some[i]);
-                    else Assert.All(some[i].ToArray<double>(), value => Assert.Equal(7, value));
+                Assert.Equal(p[j], o[j], gradientType == dtype ? 0 : unit);
+                Assert.Equal(o[j] + 1, a[j], unit);
             }
         }
-        finally
+        for (int wanted = 0; wanted < 7; wanted++)
         {
-            backend.PortableAttentionOnly = false;
+            Tensor[] some = Gradients(Tensor.Full([tokens, 3 * heads, dim], 7, gradientType, device), accumulate: false, wanted);
+            for (int i = 0; i < 3; i++)
+                if ((wanted >> i & 1) != 0) Numeric.AssertSameBits(other[i], some[i]);
+                else Assert.All(some[i].ToArray<double>(), value => Assert.Equal(7, value));
         }
 
         Tensor[] Gradients(Tensor fused, bool accumulate, int wanted)
         {
-            Tensor[] parts = fused.Chunk(3, dimension: 1);
+            Tensor[] parts = [.. fused.Chunk(3, dimension: 1).Select((part, i) => part.Narrow(1, 0, i == 0 ? heads : keyHeads))];
             GradientTarget Target(int i) => (wanted >> i & 1) != 0 ? new(parts[i], accumulate) : default;
             backend.AttentionBackward(call, x[0], x[1], x[2], null, output, lse, x[3], null, Target(0), Target(1), Target(2));
             return [.. parts.Select(part => part.Contiguous())];
@@ -71,6 +68,7 @@ public sealed class AttentionOperandTests
     public void Unaligned_views_give_the_same_bits(DType dtype)
     {
         Device device = TestDevices.Cuda();
+        using var only = new PortableKernels(device);
         using TensorScope scope = TensorScope.Begin();
         using SequenceLayout layout = SequenceLayout.FromLengths([9, 70, 20]);
         const int heads = 2, dim = 24, tokens = 99;

@@ -4,7 +4,7 @@ using F = Varlen.Nn.Functional;
 
 namespace Varlen.Tests.Backends.Cuda.Attention;
 
-/// <summary>The kernels of compute capability 9.0: head dims 64 and 128, sequences above 32 tokens, 16-bit types.</summary>
+/// <summary>The kernels of compute capability 9.0: head dims 64 and 128, sequences above 64 tokens, 16-bit types.</summary>
 public sealed class HopperAttentionTests
 {
     public static TheoryData<DType, int> TypesAndDims { get; } = new((DType.BFloat16, 64), (DType.Float16, 64), (DType.BFloat16, 128), (DType.Float16, 128));
