@@ -131,7 +131,7 @@ public sealed class LlamaConfigTests : IDisposable
     [Fact]
     public void WholeNumbersThatAreNoIntegersHaveAPoint()
     {
-        using var model = new LlamaModel(new LlamaConfig { VocabularySize = 7, MaxLength = 8, Width = 12, Inner = 5, Heads = 3, Layers = 0, InitializerRange = 1, NormEpsilon = 1e-6, Rotary = new() { Theta = 1e20 } });
+        using var model = new LlamaModel(new LlamaConfig { VocabularySize = 7, MaxLength = 8, Width = 12, Inner = 5, Heads = 3, Layers = 1, InitializerRange = 1, NormEpsilon = 1e-6, Rotary = new() { Theta = 1e20 } });
         model.SaveConfig(_folder.Path);
         string json = File.ReadAllText(_folder["config.json"]);
         Assert.All((string[])["\"initializer_range\": 1.0,", "\"rms_norm_eps\": 1E-06,", "\"rope_theta\": 1E+20,", "\"attention_dropout\": 0.0,", "\"vocab_size\": 7,"], part => Assert.Contains(part, json, StringComparison.Ordinal));
