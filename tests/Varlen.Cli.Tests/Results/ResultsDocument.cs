@@ -14,6 +14,9 @@ internal static class ResultsDocument
         [BarStyle.Main] = "Varlen, without padding", [BarStyle.Other] = "Varlen, other strategies", [BarStyle.Peer] = "PyTorch in the same run", [BarStyle.Elsewhere] = "recorded on another machine",
     };
 
+    // What a table says whose file is not there.
+    private const string Missing = "Not recorded yet.\n";
+
     /// <summary>Tables by name.</summary>
     public static IReadOnlyDictionary<string, string> Tables() => new Dictionary<string, string>
     {
@@ -36,7 +39,6 @@ internal static class ResultsDocument
         ["gpt2-gpu-train.svg"] = GpuPlot("gpt2", "cuda-gpt2.jsonl", "train"),
         ["decoder-cpu-eval.svg"] = CpuPlot("cpu-step.jsonl", "eval"),
         ["decoder-cpu-train.svg"] = CpuPlot("cpu-step.jsonl", "train"),
-        ["gpt2-cpu-train.svg"] = CpuPlot("cpu-gpt2.jsonl", "train"),
     };
 
     // Every source is a machine of its own; what one has not measured stays empty.
@@ -82,6 +84,7 @@ internal static class ResultsDocument
     {
         var text = new StringBuilder("| step | ms | with batch, ms | real tokens/s | peak, GiB | times packed | by counted work | share of it |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
         IReadOnlyList<RecordedStep> steps = RecordedStep.Read(file);
+        if (steps.Count == 0) return Missing;
         foreach (RecordedStep step in steps)
         {
             RecordedStep packed = steps.First(other => other.IsOwn && other.Mode == step.Mode && other.Strategy is "packed" or "flattened");
@@ -121,6 +124,7 @@ internal static class ResultsDocument
     {
         var text = new StringBuilder("| lengths | step | real tokens | padded tokens | packed, ms | padded, ms | padded over packed | by counted work | share of it |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
         IReadOnlyList<RecordedStep> steps = RecordedStep.Read(file);
+        if (steps.Count == 0) return Missing;
         foreach (RecordedStep padded in steps.Where(step => step.IsOwn && step.Strategy == "padded"))
         {
             RecordedStep packed = steps.First(step => step.IsOwn && step.Strategy == "packed" && step.Mode == padded.Mode && step.Workload == padded.Workload);
