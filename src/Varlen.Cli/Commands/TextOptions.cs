@@ -21,7 +21,19 @@ internal static class TextOptions
 
     /// <summary>How the command line wants texts to be read, and messages by the format of a model's folder.</summary>
     public static TextCorpusOptions Reading(ParseResult parse, string? folder, Tokenizer tokenizer)
-        => Reading(parse) with { ChatFormat = () => parse.GetValue(Chat) is { } name and not "auto" ? ChatFormat.Create(name, tokenizer) : ChatFormat.Of(folder, tokenizer) };
+        => Reading(parse) with { ChatFormat = () => Format(parse.GetValue(Chat) ?? "auto", folder, tokenizer) };
+
+    private static ChatFormat Format(string name, string? folder, Tokenizer tokenizer)
+    {
+        try
+        {
+            return name == "auto" ? ChatFormat.Of(folder, tokenizer) : ChatFormat.Create(name, tokenizer);
+        }
+        catch (ArgumentException e)
+        {
+            throw CommandException.Usage(e.Message);
+        }
+    }
 
     /// <summary>How the command line wants texts to be read.</summary>
     public static TextCorpusOptions Reading(ParseResult parse) => new() { TextField = parse.GetValue(Field), BadLines = parse.GetValue(BadLines) ?? Data.BadLines.Stop };

@@ -38,7 +38,7 @@ public abstract class ChatFormat
         };
 
         int Token(string spelled) => tokenizer.TryGetSpecialToken(spelled, out int id) ? id
-            : throw new ArgumentException($"the chat format {name} needs the special token {spelled}, which the tokenizer does not have; use the format plain, or another tokenizer", nameof(name));
+            : throw new ArgumentException($"the chat format {name} needs the special token {spelled}, which the tokenizer does not have; use the format plain, or another tokenizer");
     }
 
     /// <summary>The format of a model's folder: the one whose template the folder holds, or <c>plain</c> when it holds none. Templates are compared, never executed.</summary>

@@ -62,7 +62,7 @@ public sealed class FineTuneTests(StraightRun straight) : IClassFixture<Straight
         Cli.Run("evaluate", model, conversations).AssertEnds(65, "the chat template is not known");
         CliResult result = Cli.Run("evaluate", model, conversations, "--chat-format", "plain");
         Assert.True(result.ExitCode == 0, result.Error);
-        Cli.Run("evaluate", model, conversations, "--chat-format", "chatml").AssertEnds(2, "<|im_start|>");
+        Cli.Run("evaluate", model, conversations, "--chat-format", "chatml").AssertEnds(2, "the chat format chatml needs the special token <|im_start|>");
         Cli.Run("evaluate", model, conversations, "--chat-format", "x").AssertEnds(2, "--chat-format does not know 'x'");
         Cli.Run("evaluate", model, _workspace.Write("half.jsonl", "{\"prompt\":\"a\"}\n")).AssertEnds(65, "half.jsonl:1:15", "a prompt and no completion");
     }

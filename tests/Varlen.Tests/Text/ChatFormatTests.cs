@@ -61,10 +61,11 @@ public sealed class ChatFormatTests : IDisposable
         var trainer = new BytePairTrainer();
         trainer.Add("abcabcabc"u8);
         string file = Path.Combine(path, "tokenizer.json");
-        trainer.Train(260).Save(file);
+        BytePairTokenizer trained = trainer.Train(260);
+        trained.Save(file);
         System.Text.Json.Nodes.JsonNode json = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(file))!;
         System.Text.Json.Nodes.JsonArray added = json["added_tokens"]!.AsArray();
-        int next = added.Max(token => (int)token!["id"]!) + 1;
+        int next = trained.VocabularySize;
         foreach (string name in (string[])["<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
         {
             System.Text.Json.Nodes.JsonNode token = added[0]!.DeepClone();
