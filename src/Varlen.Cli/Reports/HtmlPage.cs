@@ -24,11 +24,11 @@ internal sealed class HtmlPage(string title)
 
     private const string Style = Colours + """
 
-        @media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rule:#bbb;--s0:#2563a8;--s1:#c4501b;--s2:#2b7a4b;--pale:#a9c3e0}section{break-inside:avoid}*{print-color-adjust:exact}}
+        @media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rule:#bbb;--s0:#2563a8;--s1:#c4501b;--s2:#2b7a4b;--pale:#a9c3e0}section{break-inside:avoid}*{print-color-adjust:exact}body{padding:0;max-width:none}main{grid-template-columns:1fr 1fr}}
         *{box-sizing:border-box}
         body{margin:0 auto;padding:1.5rem;max-width:76rem;background:var(--page);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
         h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1rem;margin:0 0 .5rem}.lead{color:var(--soft);margin:0 0 1.2rem}
-        main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem;align-items:start}
+        @media screen{main{grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr))}}main{display:grid;gap:1rem;align-items:start}
         section{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:1rem;min-width:0}section.wide{grid-column:1/-1}
         .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.8rem;margin:0}.facts div{min-width:0}
         .facts dt{color:var(--soft);font-size:.85rem}.facts dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}
