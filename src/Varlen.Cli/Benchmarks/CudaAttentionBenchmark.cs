@@ -37,6 +37,7 @@ internal static class CudaAttentionBenchmark
         double? backwardMs = backward is null ? null : Statistics.Median(backward);
         return new AttentionBenchmarkRow(workload, queryHeads, keyHeads, headDim, $"{window.Left},{window.Right}", dtype, Device.CpuThreads, tokens, peak,
             forwardMs, Rate(1, forwardMs), Rate(1, forwardMs) / peak, Rate(1, forward.Min()) / peak,
-            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak) { IsPortable = portable };
+            backwardMs, backwardMs is { } ms ? Rate(2.5, ms) : null, backwardMs is { } m ? Rate(2.5, m) / peak : null, backward is null ? null : Rate(2.5, backward.Min()) / peak)
+        { IsPortable = portable };
     }
 }

@@ -7,7 +7,7 @@ namespace Varlen.Cli.Tests.Terminal;
 public sealed class UsageTests
 {
     [Theory]
-    [InlineData("no command given", "attention, bench, evaluate")]
+    [InlineData("no command given", "attention, audit, bench, evaluate")]
     [InlineData("unknown command inf", "did you mean info?", "inf")]
     [InlineData("unknown command wombat", "see varlen --help", "wombat")]
     [InlineData("unknown option --thread", "did you mean --threads?", "info", "--thread", "2")]
