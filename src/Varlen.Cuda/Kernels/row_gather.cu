@@ -25,7 +25,10 @@ template <class U> __device__ __forceinline__ void move_rows(const GatherArgumen
         i64 row, column;
         place(a, i, row, column);
         i32 from = a.indices[row];
-        ((U*)a.destination)[row * a.stride + column] = from < 0 ? fill : ((const U*)a.source)[from * a.source_stride + column];
+        U* to = (U*)a.destination + row * a.stride + column;
+        // Not by ?:, which would choose between addresses and keep the value in local memory for that.
+        if (from < 0) *to = fill;
+        else *to = ((const U*)a.source)[from * a.source_stride + column];
     }
 }
 
