@@ -19,7 +19,7 @@ internal sealed record TrainedModel(CausalLanguageModel Model, Tokenizer Tokeniz
         if (!Directory.Exists(folder)) throw new CommandException(ExitCode.InputUnreadable, "there is no model", path, "no such folder", "give the folder of a run, or one with config.json, model.safetensors and tokenizer.json");
         if (folder != path && !File.Exists(Path.Combine(folder, "model.safetensors")))
             throw new CommandException(ExitCode.InputUnreadable, "the run has no trained model yet", path, "it was stopped before the end of its plan", $"finish it: varlen train --resume {path}");
-        Tokenizer tokenizer = Tokenizer.Load(Path.Combine(folder, "tokenizer.json"));
+        Tokenizer tokenizer = Tokenizer.Load(folder);
         CausalLanguageModel model = CausalLanguageModel.FromPretrained(folder, device, precision ?? RunPlanner.DefaultPrecision(device));
         if (tokenizer.VocabularySize <= model.VocabularySize)
         {
