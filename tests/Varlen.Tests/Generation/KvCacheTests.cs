@@ -190,6 +190,7 @@ public sealed class KvCacheTests
             if (n is >= 70 and < 90) early = Math.Max(early, used);
             if (n >= 260) late = Math.Max(late, used);
         }
-        Assert.True(late <= early + 512, $"{early} bytes early, {late} late");
+        // The page table has an entry more for each page, in a few places; keys or values of the 190 tokens between would be tens of kilobytes.
+        Assert.True(late <= early + 2048, $"{early} bytes early, {late} late");
     }
 }
