@@ -64,6 +64,6 @@ public sealed class FineTuneTests(StraightRun straight) : IClassFixture<Straight
         Assert.True(result.ExitCode == 0, result.Error);
         Cli.Run("evaluate", model, conversations, "--chat-format", "chatml").AssertEnds(2, "the chat format chatml needs the special token <|im_start|>");
         Cli.Run("evaluate", model, conversations, "--chat-format", "x").AssertEnds(2, "--chat-format does not know 'x'");
-        Cli.Run("evaluate", model, _workspace.Write("half.jsonl", "{\"prompt\":\"a\"}\n")).AssertEnds(65, "half.jsonl:1:15", "a prompt and no completion");
+        Cli.Run("evaluate", model, _workspace.Write("half.jsonl", "{\"prompt\":\"a\"}\n")).AssertEnds(65, "1 lines are no valid records", "half.jsonl:1:15", "a prompt and no completion");
     }
 }
