@@ -181,16 +181,16 @@ public sealed class KvCacheTests
     {
         using CausalLanguageModel model = Make("decoder");
         using var cache = new KvCache(model);
-        long early = 0, late = 0;
+        long early = long.MaxValue, late = long.MaxValue;
         for (int n = 0; n < 280; n++)
         {
             long before = GC.GetAllocatedBytesForCurrentThread();
             using (TensorScope.Begin()) cache.Advance([Ids(1, 1)]);
             long used = GC.GetAllocatedBytesForCurrentThread() - before;
-            if (n is >= 70 and < 90) early = Math.Max(early, used);
-            if (n >= 260) late = Math.Max(late, used);
+            if (n is >= 70 and < 90) early = Math.Min(early, used);
+            if (n >= 260) late = Math.Min(late, used);
         }
-        // The page table has an entry more for each page, in a few places; keys or values of the 190 tokens between would be tens of kilobytes.
-        Assert.True(late <= early + 2048, $"{early} bytes early, {late} late");
+        // The least of a window, because what the runtime does now and then is none of the cache's. Each page between makes the page table longer.
+        Assert.True(late <= early + 128, $"{early} bytes early, {late} late");
     }
 }
