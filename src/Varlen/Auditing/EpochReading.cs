@@ -48,6 +48,8 @@ internal sealed class EpochReading(TokenStore store, SequencePlaces places, Comp
         if (at < count) return $"token {chunk.Start + at} of document {chunk.Document} is {document[at]}, and {tokens[at]} in the batch";
         at = targets.CommonPrefixLength(next);
         if (at < count) return $"the target of token {chunk.Start + at} of document {chunk.Document} is {targets[at]}, and {(next[at] == PackedBatch.IgnoreIndex ? "a token that is not trained" : next[at])} follows it";
+        // As when it is joined with what follows it in its own document: all tokens are right, but no model was asked to see so many.
+        if (count > chunk.Length) return $"{count} tokens from token {chunk.Start} of document {chunk.Document} are one sequence, and the plan cuts after {chunk.Length}";
         for (at = 0; at < count; at++)
             if (positions[at] != at) return $"token {at} of the sequence has the position {positions[at]}";
         return null;
