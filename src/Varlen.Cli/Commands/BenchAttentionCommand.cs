@@ -6,6 +6,15 @@ using Varlen.Cli.Terminal;
 
 namespace Varlen.Cli.Commands;
 
+/// <summary>Which kernels of a GPU take part.</summary>
+internal enum KernelChoice
+{
+    /// <summary>Those that the lengths ask for.</summary>
+    Auto,
+    /// <summary>The portable ones alone.</summary>
+    Portable,
+}
+
 /// <summary>varlen bench attention: packed attention as a share of the processor's arithmetic peak.</summary>
 internal static class BenchAttentionCommand
 {
@@ -20,7 +29,7 @@ internal static class BenchAttentionCommand
         ("float32", DType.Float32), ("bfloat16", DType.BFloat16), ("float16", DType.Float16));
     private static readonly Option<AttentionBenchmarkMode?> Mode = OptionParsers.Choice("--mode", "The forward pass alone, or backward too; train by default.",
         ("eval", AttentionBenchmarkMode.Forward), ("train", AttentionBenchmarkMode.Backward));
-    private static readonly Option<bool?> Kernels = OptionParsers.Choice<bool>("--kernels", "The GPU kernels that the sequences' lengths ask for, or the portable ones alone; auto by default.", ("auto", false), ("portable", true));
+    private static readonly Option<KernelChoice?> Kernels = OptionParsers.Choice("--kernels", "The GPU kernels that the sequences' lengths ask for, or the portable ones alone; auto by default.", ("auto", KernelChoice.Auto), ("portable", KernelChoice.Portable));
     private static readonly Option<DeviceChoice> DeviceOption = CommonOptions.DeviceName();
     private static readonly Option<bool> Deterministic = CommonOptions.Deterministic();
     private static readonly Option<int?> Threads = CommonOptions.Threads();
@@ -41,7 +50,7 @@ internal static class BenchAttentionCommand
         int heads = parse.GetValue(Heads) ?? 16, keyHeads = parse.GetValue(KeyHeads) ?? heads;
         if (heads % keyHeads != 0) throw CommandException.Usage($"{heads} query heads cannot share {keyHeads} key heads", "every key head serves equally many query heads", "make --heads a multiple of --kv-heads");
         Device device = parse.GetValue(DeviceOption).Open(parse.GetValue(Deterministic));
-        bool onCpu = device == Device.Cpu, portable = parse.GetValue(Kernels) ?? false;
+        bool onCpu = device == Device.Cpu, portable = parse.GetValue(Kernels) == KernelChoice.Portable;
         if (onCpu && parse.GetValue(Kernels) is not null) throw CommandException.Usage("--kernels chooses among kernels of a GPU", "the device is the CPU", "leave it out, or give --device cuda");
         ulong seed = parse.GetValue(Seed) ?? 0;
         LengthsSpec[] mixes = [.. (parse.GetValue(Lengths) is { Length: > 0 } given ? given : [Mixed, Short, onCpu ? FewLong : ManyLong]).Select(text => LengthsSpec.Parse(text, seed))];

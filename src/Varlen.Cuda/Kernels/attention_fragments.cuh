@@ -159,6 +159,14 @@ template <class T, int D, int Slabs> struct LeftRows {
     }
 };
 
+// Accumulators before the first product.
+template <int N> __device__ __forceinline__ void clear(float (&x)[N][4]) {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) x[n][e] = 0;
+}
+
 // x += left rows times Columns rows of a tile, from "column".
 template <class T, int D, int Slabs, int Columns>
 __device__ __forceinline__ void multiply_rows(float (&x)[Slabs][Columns / 8][4], const Shared& s, const LeftRows<T, D, Slabs>& left, int tile, int column) {

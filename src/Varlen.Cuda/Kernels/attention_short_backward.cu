@@ -19,7 +19,7 @@ struct ShortBackwardArguments {
 constexpr bool kGrouped = GROUPED;
 constexpr int kQueries = 0, kGradients = kTile, kKeys = 2 * kTile, kValues = 3 * kTile, kWeights = kGrouped ? 4 * kTile : kValues, kProducts = kWeights + kWeightTile;
 // Sums for keys and values live through the heads of a group.
-constexpr int kBlocks = kDim <= 64 ? (kGrouped ? 3 : 4) : kGrouped ? 2 : 3;
+constexpr int kBlocks = kGrouped ? 2 : kDim <= 64 ? 4 : 3;
 
 // The weight of a hidden link: a zero that no exponential is.
 #define kHidden bits_to_float(0x80000000u)

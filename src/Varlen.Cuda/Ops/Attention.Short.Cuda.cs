@@ -32,7 +32,7 @@ internal sealed unsafe partial class CudaBackend
         const int weights = 2 * ShortRows * ShortRows * 2;
         // Queries, keys, values and the output's gradient; weights and the products' gradients take the place of the values, unless another head of the group needs them.
         int tile = ShortRows * shape.RowBytes, bytes = isGrouped ? (4 * tile) + weights : (3 * tile) + Math.Max(tile, weights);
-        int blocks = shape.Bucket <= 64 ? (isGrouped ? 3 : 4) : isGrouped ? 2 : 3;
+        int blocks = isGrouped ? 2 : shape.Bucket <= 64 ? 4 : 3;
         var arguments = new ShortBackwardArguments
         {
             Problem = ProblemOf(list, call, query, key), Query = new(query), Key = new(key), Value = new(value), OutputGradient = new(outputGradient),
