@@ -94,6 +94,9 @@ public sealed class BenchTests
     [InlineData(2, "--seed cannot be '-1'", "--seed", "-1")]
     [InlineData(2, "--dtype does not know 'float64'", "--dtype", "float64")]
     [InlineData(2, "--mode does not know 'training'", "--mode", "training")]
+    [InlineData(2, "--kernels does not know 'best'", "--kernels", "best")]
+    [InlineData(2, "--kernels chooses among kernels of a GPU", "--kernels", "portable")]
+    [InlineData(2, "--kernels chooses among kernels of a GPU", "--kernels", "auto")]
     [InlineData(66, "cannot read the lengths", "--lengths", "no-such-file.txt")]
     [InlineData(69, "device cuda:1 is not available", "--device", "cuda:1")]
     public void Attention_refuses_what_it_cannot_time(int code, string what, params string[] flags)

@@ -3,40 +3,74 @@ namespace Varlen.Backends.Cpu;
 /// <summary>Host-side random values for initialisation: drawn on the CPU whatever the device, so that a seed means the same everywhere.</summary>
 internal static class RandomStream
 {
+    // Values that a worker makes at a time; a multiple of four, as many as a block of words makes.
+    private const int Chunk = 1 << 14;
+
     /// <summary>Standard normal values by the Box-Muller transform on Philox words.</summary>
-    public static void Normal(ulong seed, Span<float> values)
-    {
-        Span<uint> words = stackalloc uint[4];
-        for (int i = 0; i < values.Length; i += 4)
-        {
-            Block((uint)(i >> 2), 0, 0, 2, seed, words);
-            for (int j = 0; j < 4 && i + j < values.Length; j += 2)
-            {
-                // The first factor lies in (0, 1], so that its logarithm is finite.
-                double radius = Math.Sqrt(-2 * Math.Log((words[j] + 1.0) / 4294967296.0)), angle = 2 * Math.PI * (words[j + 1] / 4294967296.0);
-                values[i + j] = (float)(radius * Math.Cos(angle));
-                if (j + 1 < 4 && i + j + 1 < values.Length) values[i + j + 1] = (float)(radius * Math.Sin(angle));
-            }
-        }
-    }
+    public static void Normal(ulong seed, Span<float> values) => Normal(seed, values, deviation: 1);
 
     /// <summary>Normal values of mean zero; a deviation of 0 leaves zeros and draws nothing.</summary>
     public static void Normal(ulong seed, Span<float> values, double deviation)
     {
         if (deviation == 0) values.Clear();
-        else Normal(seed, values);
-        if (deviation is 0 or 1) return;
-        foreach (ref float value in values) value *= (float)deviation;
+        else Fill(new NormalValues(seed, (float)deviation), values);
     }
 
     /// <summary>Values uniform in [low, high).</summary>
-    public static void Uniform(ulong seed, float low, float high, Span<float> values)
+    public static void Uniform(ulong seed, float low, float high, Span<float> values) => Fill(new UniformValues(seed, low, high), values);
+
+    // By all workers: each block of four values depends on its place alone.
+    private static unsafe void Fill<TValues>(TValues rule, Span<float> values) where TValues : struct, IFourValues
     {
-        Span<uint> words = stackalloc uint[4];
-        for (int i = 0; i < values.Length; i++)
+        fixed (float* first = values)
         {
-            if ((i & 3) == 0) Block((uint)(i >> 2), 0, 0, 3, seed, words);
-            values[i] = low + (high - low) * ((words[i & 3] >> 8) * (1f / 16777216f));
+            var chunks = new Chunks<TValues> { Rule = rule, Values = first, Count = values.Length };
+            CpuBackend.Instance.Team.For((values.Length + Chunk - 1) / Chunk, ref chunks);
+        }
+    }
+
+    // Four values, of which the caller may want fewer.
+    private interface IFourValues
+    {
+        void Make(uint block, Span<float> values);
+    }
+
+    private readonly struct NormalValues(ulong seed, float deviation) : IFourValues
+    {
+        public void Make(uint block, Span<float> values)
+        {
+            Span<uint> words = stackalloc uint[4];
+            Block(block, 0, 0, 2, seed, words);
+            for (int i = 0; i < values.Length; i += 2)
+            {
+                // The first factor lies in (0, 1], so that its logarithm is finite.
+                double radius = Math.Sqrt(-2 * Math.Log((words[i] + 1.0) / 4294967296.0)), angle = 2 * Math.PI * (words[i + 1] / 4294967296.0);
+                values[i] = (float)(radius * Math.Cos(angle)) * deviation;
+                if (i + 1 < values.Length) values[i + 1] = (float)(radius * Math.Sin(angle)) * deviation;
+            }
+        }
+    }
+
+    private readonly struct UniformValues(ulong seed, float low, float high) : IFourValues
+    {
+        public void Make(uint block, Span<float> values)
+        {
+            Span<uint> words = stackalloc uint[4];
+            Block(block, 0, 0, 3, seed, words);
+            for (int i = 0; i < values.Length; i++) values[i] = low + (high - low) * ((words[i] >> 8) * (1f / 16777216f));
+        }
+    }
+
+    private unsafe struct Chunks<TValues> : IParallelItems where TValues : struct, IFourValues
+    {
+        public TValues Rule;
+        public float* Values;
+        public int Count;
+
+        public void Invoke(long item, int worker)
+        {
+            int begin = (int)item * Chunk, end = (int)Math.Min((long)begin + Chunk, Count);
+            for (int i = begin; i < end; i += 4) Rule.Make((uint)(i >> 2), new Span<float>(Values + i, Math.Min(4, end - i)));
         }
     }
 
