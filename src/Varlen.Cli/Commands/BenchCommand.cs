@@ -8,7 +8,7 @@ internal static class BenchCommand
 {
     public static Command Create() => new("bench", "Measure kernels against what this machine can do at the same moment.")
     {
-        BenchAttentionCommand.Create(), BenchGenerateCommand.Create(), BenchGpt2Command.Create(), BenchMatMulCommand.Create(), BenchOpsCommand.Create(), BenchParityCommand.Create(), BenchStepCommand.Create(),
+        BenchAttentionCommand.Create(), BenchDevicesCommand.Create(), BenchGenerateCommand.Create(), BenchGpt2Command.Create(), BenchMatMulCommand.Create(), BenchOpsCommand.Create(), BenchParityCommand.Create(), BenchStepCommand.Create(),
     };
 
     /// <summary>Says so on the error stream when figures would mean nothing.</summary>

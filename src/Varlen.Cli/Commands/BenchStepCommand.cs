@@ -7,7 +7,10 @@ namespace Varlen.Cli.Commands;
 internal static class BenchStepCommand
 {
     private static readonly StepCommandOptions Options = new("step");
-    private static readonly Option<bool> Reference = new("--reference") { Description = "The blog post's decoder at full size: norms without bias, no final norm, an output layer with bias, and SGD." };
+    private static readonly Option<bool> Reference = ReferenceOption();
+
+    /// <summary>--reference.</summary>
+    public static Option<bool> ReferenceOption() => new("--reference") { Description = "The blog post's decoder at full size: norms without bias, no final norm, an output layer with bias, and SGD." };
 
     public static Command Create()
     {

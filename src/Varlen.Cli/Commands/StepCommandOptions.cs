@@ -50,7 +50,7 @@ internal sealed record StepCommandOptions(string Command)
         CommonOptions.UseThreads(parse.GetValue(Threads));
         IReadOnlyList<StepStrategy> strategies = parse.GetValue(Strategies) ?? usual;
         IReadOnlyList<StepMode> modes = parse.GetValue(Mode) is { } mode ? [mode] : [StepMode.Evaluate, StepMode.Train];
-        StepWorkload[] workloads = [.. Workloads(parse, model, isFull)];
+        StepWorkload[] workloads = [.. Workloads(parse, model, isFull, parse.GetValue(Device).Open(parse.GetValue(Deterministic)))];
         foreach (StepWorkload batch in workloads.SelectMany(workload => workload.Batches))
             foreach (StepStrategy strategy in strategies) CheckSize(batch, strategy);
         if (parse.GetValue(Report) is { } folder) OutputFile.CreateFolder(folder);
@@ -68,7 +68,9 @@ internal sealed record StepCommandOptions(string Command)
         return (int)ExitCode.Done;
     }
 
-    private IEnumerable<StepWorkload> Workloads(ParseResult parse, StepModel model, bool isFull)
+    /// <summary>What was asked for on a device: a workload for each mix of lengths.</summary>
+    /// <exception cref="CommandException">Sizes do not go together.</exception>
+    public IEnumerable<StepWorkload> Workloads(ParseResult parse, StepModel model, bool isFull, Device device)
     {
         int width = parse.GetValue(Width) ?? (isFull ? 1024 : 256), heads = parse.GetValue(Heads) ?? (isFull ? 16 : 4);
         if (width % heads != 0) throw CommandException.Usage($"width {width} cannot be split into {heads} heads", "all heads are of one size", "make --width a multiple of --heads");
@@ -78,7 +80,6 @@ internal sealed record StepCommandOptions(string Command)
         LengthsSpec[] specs = given.Length == 0 ? [isFull ? LengthsSpec.Parse("uniform:1..1023x32", seed) : StepWorkload.DefaultLengths] : [.. given.Select(text => LengthsSpec.Parse(text, seed))];
         foreach (LengthsSpec lengths in specs) CheckTargets(lengths, model);
         int[] contexts = [.. specs.Select(lengths => ContextOf(parse, lengths, isFull))];
-        Device device = parse.GetValue(Device).Open(parse.GetValue(Deterministic));
         CommonOptions.RequireType(device, parse.GetValue(ElementType), "--dtype");
         bool isBlog = model != StepModel.Decoder;
         return specs.Zip(contexts, (lengths, context) => new StepWorkload(lengths, parse.GetValue(Layers) ?? (isFull ? 24 : 4), width, heads, parse.GetValue(Vocabulary) ?? (isBlog ? 1024 : 4096), context, device,
