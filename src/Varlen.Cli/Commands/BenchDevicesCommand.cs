@@ -27,12 +27,13 @@ internal static class BenchDevicesCommand
         StepWorkload[][] all = [.. Enumerable.Range(0, count).Select(i => new DeviceChoice(IsCuda: true, i).Open()).Select(device => Options.Workloads(parse, isReference ? StepModel.Reference : StepModel.Decoder, isReference, device).ToArray())];
         BenchCommand.WarnOfDebugBuild();
         var rounds = new StepRounds(parse.GetValue(Options.Warmup), parse.GetValue(Options.Rounds) ?? 7);
-        var table = new Table(("device", 8), ("tokens", 8), ("ms alone", 10), ("ms together", 12), ("of its speed", 13));
+        bool isJson = parse.GetValue(CommonOptions.Json);
+        Table? table = isJson ? null : new Table(("device", 8), ("tokens", 8), ("ms alone", 10), ("ms together", 12), ("of its speed", 13));
         for (int mix = 0; mix < all[0].Length; mix++)
         {
             foreach (DeviceRow row in DevicesBenchmark.Run([.. all.Select(workloads => workloads[mix])], rounds))
             {
-                if (!parse.GetValue(CommonOptions.Json)) table.Row($"{row.Device}", $"{row.Alone.RealTokens}", $"{row.Alone.MedianMilliseconds:F3}", $"{row.Together.MedianMilliseconds:F3}", $"{row.Share:P1}");
+                if (!isJson) table!.Row($"{row.Device}", $"{row.Alone.RealTokens}", $"{row.Alone.MedianMilliseconds:F3}", $"{row.Together.MedianMilliseconds:F3}", $"{row.Share:P1}");
                 else
                     JsonOutput.Write(new JsonObject
                     {
