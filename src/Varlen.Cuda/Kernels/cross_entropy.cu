@@ -54,13 +54,24 @@ struct Running {
     }
 };
 
+// A thread's next pieces of a row, of which it has every blockDim.x-th from "first".
+template <class Piece> __device__ __forceinline__ void read_pieces(Piece (&x)[kUnroll], const ELEMENT* row, int first, int pieces) {
+#pragma unroll
+    for (int u = 0; u < kUnroll; u++)
+        if (first + u * (int)blockDim.x < pieces) read(x[u], row + (i64)(first + u * (int)blockDim.x) * Piece::N);
+}
+
 template <class Piece> __device__ __forceinline__ void cross_entropy(const CrossEntropyArguments& a, float* scratch, Piece* kept) {
     constexpr int N = Piece::N;
-    i64 row = blockIdx.x, target = target_of(a.targets, a.wide_targets, row);
+    i64 row = blockIdx.x;
     const ELEMENT* logits = a.logits + row * a.classes;
     ELEMENT* gradient = a.gradient + row * a.classes;
     int pieces = a.classes / N, threads = blockDim.x, thread = threadIdx.x;
     float y[N];
+    // Of most rows that is all, and it is on its way before the target says whether it is wanted.
+    Piece x[kUnroll];
+    read_pieces(x, logits, thread, pieces);
+    const i64 target = target_of(a.targets, a.wide_targets, row);
     if (target == a.ignore_index) {
         if (thread == 0) a.losses[row] = 0;
         if (!a.gradient) return;
@@ -76,10 +87,7 @@ template <class Piece> __device__ __forceinline__ void cross_entropy(const Cross
     float chosen = is_class ? to_float(logits[target]) : bits_to_float(0x7FC00000);
     Running running = {-kInfinity, 0};
     for (int first = thread; first < pieces; first += kUnroll * threads) {
-        Piece x[kUnroll];
-#pragma unroll
-        for (int u = 0; u < kUnroll; u++)
-            if (first + u * threads < pieces) read(x[u], logits + (i64)(first + u * threads) * N);
+        if (first > thread) read_pieces(x, logits, first, pieces);
 #pragma unroll
         for (int u = 0; u < kUnroll; u++) {
             if (first + u * threads >= pieces) continue;
@@ -101,7 +109,6 @@ template <class Piece> __device__ __forceinline__ void cross_entropy(const Cross
     float factor = 1 / sum;
     int target_piece = is_class ? (int)target / N : -1, place = is_class ? (int)target % N : -1;
     for (int first = thread; first < pieces; first += kUnroll * threads) {
-        Piece x[kUnroll];
 #pragma unroll
         for (int u = 0; u < kUnroll; u++) {
             if (first + u * threads >= pieces) continue;

@@ -98,6 +98,7 @@ __device__ __forceinline__ double warp_sum(double x) {
 // for reuse when the call returns. All threads must call it.
 template <class A> __device__ __forceinline__ A block_sum(A x, A* scratch) {
     x = warp_sum(x);
+    if (blockDim.x == 32) return x;
     if (lane_id() == 0) scratch[threadIdx.x / 32] = x;
     block_sync();
     int warps = (blockDim.x + 31) / 32;
@@ -109,6 +110,7 @@ template <class A> __device__ __forceinline__ A block_sum(A x, A* scratch) {
 
 __device__ __forceinline__ float block_max(float x, float* scratch) {
     x = warp_max(x);
+    if (blockDim.x == 32) return x;
     if (lane_id() == 0) scratch[threadIdx.x / 32] = x;
     block_sync();
     int warps = (blockDim.x + 31) / 32;

@@ -160,9 +160,15 @@ KERNEL(reduce_runs, ReduceArguments, 1024, 1) {
     i64 output = (i64)blockIdx.x * 32 + place;
     double total = a.is_max ? (double)Max::identity() : 0;
     if (output < a.outputs) {
-        for (i64 run = lane; run < a.runs; run += 32) {
-            float x = a.partials[run * a.outputs + output];
-            total = a.is_max ? (double)max_nan((float)total, x) : total + x;
+        // All loads of eight are on their way at once.
+        for (i64 run = lane; run < a.runs; run += 32 * 8) {
+            float x[8];
+#pragma unroll
+            for (int u = 0; u < 8; u++)
+                if (run + 32 * u < a.runs) x[u] = a.partials[(run + 32 * u) * a.outputs + output];
+#pragma unroll
+            for (int u = 0; u < 8; u++)
+                if (run + 32 * u < a.runs) total = a.is_max ? (double)max_nan((float)total, x[u]) : total + x[u];
         }
     }
     shared[lane][place] = total;
