@@ -138,6 +138,8 @@ template <bool waits> inline void come(int id, int threads, const Place& place) 
 }  // namespace emulator
 inline void named_sync(int id, int threads, HERE) { emulator::come<true>(id, threads, place); }
 inline void named_arrive(int id, int threads, HERE) { emulator::come<false>(id, threads, place); }
+// Blocks run one after another, and a thread goes on until it waits.
+inline u32 atomic_add(u32* p, u32 x) { u32 y = *p; *p = y + x; return y; }
 // Lets the other threads go first.
 inline void sleep_ns(u32, HERE) { emulator::block()->yield(place); }
 

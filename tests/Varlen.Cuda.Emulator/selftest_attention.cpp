@@ -5,8 +5,8 @@ struct Tile { int32_t key_end, keys, query_end, queries, first, shift, padded, b
 struct Sequence { int32_t start, queries, padded, padding; };
 struct Rows { Pointer data; int64_t token, head; int32_t type, accumulate; };
 struct Forward { TensorMap query, key, value, output; Pointer tiles, lse; int64_t lse_stride; int32_t heads, group, left, right, query_rows, key_rows; float scale, padding; };
-struct Prepare { Pointer output, gradient, lse, lse_gradient, row_lse, row_delta, workspace, sequences, block_sequence; int64_t strides[7]; int32_t heads, padding; };
-struct Backward { TensorMap query, key, value, gradient; Pointer tiles, row_lse, row_delta, workspace; Rows dk, dv; int64_t padded; int32_t key_heads, group, left, right, query_rows, key_rows; float scale; int32_t padding; };
+struct Prepare { Pointer output, gradient, lse, lse_gradient, row_lse, row_delta, workspace, sequences, block_sequence; int64_t strides[7]; Pointer ticket; int32_t heads, padding; };
+struct Backward { TensorMap query, key, value, gradient; Pointer tiles, ticket, row_lse, row_delta, workspace; Rows dk, dv; int64_t padded; int32_t key_heads, group, left, right, query_rows, key_rows, works; float scale; };
 struct Finish { Pointer workspace; Rows dq; Pointer sequences, block_sequence; int64_t padded; int32_t heads; float scale; };
 
 struct Problem {
@@ -153,18 +153,19 @@ static void backward(const std::string& kernels, Problem& p, const Array<uint16_
     Array<Sequence> ds(sequences);
     Array<int32_t> db(blocks);
     Array<uint16_t> g(p.g.bits), dq(p.q.bits.size()), dk(p.k.bits.size()), dv(p.k.bits.size());
+    Array<uint32_t> ticket(1);
     Array<float> row_lse((size_t)p.heads * padded), row_delta((size_t)p.heads * padded), workspace((size_t)p.heads * padded * p.dim), dlse(p.dlse);
     const int rq = rows_of(p.queries), rk = rows_of(p.keys), type = p.half ? 3 : 2;
     const int64_t token = p.heads * p.dim, key_token = p.key_heads * p.dim;
     const float scale = 1 / std::sqrt((float)p.dim);
     auto map = [&](Pointer x, int heads, int rows, unsigned box) { return ragged(p.half, x, p.dim, heads, (uint64_t)heads * p.dim, rows, box); };
-    Prepare prepare = {o.at, g.at, lse.at, p.lse_gradient ? dlse.at : 0, row_lse.at, row_delta.at, workspace.at, ds.at, db.at, {token, p.dim, token, p.dim, p.tokens, p.tokens, padded}, p.heads, 0};
-    Backward a = {map(q.at, p.heads, rq, block), map(k.at, p.key_heads, rk, 128), map(v.at, p.key_heads, rk, 128), map(g.at, p.heads, rq, block), dt.at, row_lse.at, row_delta.at, workspace.at,
-                  {dk.at, key_token, p.dim, type, 0}, {dv.at, key_token, p.dim, type, 0}, padded, p.key_heads, p.heads / p.key_heads, p.left, p.right, rq, rk, scale, 0};
+    Prepare prepare = {o.at, g.at, lse.at, p.lse_gradient ? dlse.at : 0, row_lse.at, row_delta.at, workspace.at, ds.at, db.at, {token, p.dim, token, p.dim, p.tokens, p.tokens, padded}, ticket.at, p.heads, 0};
+    Backward a = {map(q.at, p.heads, rq, block), map(k.at, p.key_heads, rk, 128), map(v.at, p.key_heads, rk, 128), map(g.at, p.heads, rq, block), dt.at, ticket.at, row_lse.at, row_delta.at, workspace.at,
+                  {dk.at, key_token, p.dim, type, 0}, {dv.at, key_token, p.dim, type, 0}, padded, p.key_heads, p.heads / p.key_heads, p.left, p.right, rq, rk, (int)tiles.size() * p.key_heads, scale};
     Finish finish = {workspace.at, {dq.at, token, p.dim, type, 0}, ds.at, db.at, padded, p.heads, scale};
-    const unsigned shared = 2 * 128 * p.dim * 2 + 4 * block * p.dim * 2 + 2 * block * 128 * 2 + 2 * 16384 + 4 * block * 4;
+    const unsigned shared = 3 * 128 * p.dim * 2 + 4 * block * p.dim * 2 + 2 * block * 128 * 2 + 2 * 16384 + 4 * block * 4;
     int code = launch(module, "hopper_backward_prepare", prepare, (unsigned)blocks.size() * p.heads, 256);
-    if (!code) code = launch(module, "hopper_backward", a, (unsigned)tiles.size() * p.key_heads, 384, shared);
+    if (!code) code = launch(module, "hopper_backward", a, std::min(3u, (unsigned)tiles.size() * p.key_heads), 384, shared);
     if (!code) code = launch(module, "hopper_backward_finish", finish, (unsigned)blocks.size() * p.heads, 256);
     double eq = difference(dq.get(), p.dq, p.half), ek = difference(dk.get(), p.dk, p.half), ev = difference(dv.get(), p.dv, p.half);
     char text[200];

@@ -49,3 +49,46 @@ struct Rows {
         }
     }
 };
+
+// The lanes of a pair, "mask" apart, swap what they have on the other's side: the upper one's low word, the lower one's high word.
+__device__ __forceinline__ void swap(u32& low, u32& high, int mask) {
+    const bool upper = lane_id() & mask;
+    const u32 other = shuffle_xor(upper ? low : high, mask);
+    low = upper ? other : low;
+    high = upper ? high : other;
+}
+
+// Turns a 4 by 4 matrix of words around, whose columns lie in the four lanes of a quad.
+__device__ __forceinline__ void turn(u32 (&w)[4]) {
+    swap(w[0], w[1], 1);
+    swap(w[2], w[3], 1);
+    swap(w[0], w[2], 2);
+    swap(w[1], w[3], 2);
+}
+
+// Writes 16 rows of a warp's sums as the tensor cores leave them, times a factor: lane l has of rows l / 4 (+ 8) columns 8 j + 2 (l % 4) + {0, 1} in
+// x[4 j], x[4 j + 1] (+ 8: x[4 j + 2], x[4 j + 3]). The lanes of a quad exchange what they have of a row, so that each stores vectors; other types
+// than the kernel's, and sums, are written from where they are. rows: how many there are.
+template <int N> __device__ __forceinline__ void write_rows(const Rows& to, const float (&x)[N], float factor, i64 token, int head, int rows) {
+    if (to.data == nullptr) return;
+    const int lane = lane_id(), quarter = lane & 3;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int row = lane / 4 + 8 * half;
+        const i64 at = to.at(token + row, head);
+        if (to.dtype == kFloat32 || to.accumulate) {
+            if (row >= rows) continue;
+#pragma unroll
+            for (int j = 0; j < N / 4; j++) to.write(at + 8 * j + 2 * quarter, x[4 * j + 2 * half] * factor, x[4 * j + 2 * half + 1] * factor);
+        } else {
+#pragma unroll
+            for (int m = 0; m < N / 16; m++) {
+                u32 w[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) w[i] = pack(ELEMENT{}, x[16 * m + 4 * i + 2 * half] * factor, x[16 * m + 4 * i + 2 * half + 1] * factor);
+                turn(w);
+                if (row < rows) store((u32*)((ELEMENT*)to.data + at + 32 * m + 8 * quarter), Vec<u32, 4>{w[0], w[1], w[2], w[3]});
+            }
+        }
+    }
+}

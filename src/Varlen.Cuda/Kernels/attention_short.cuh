@@ -137,22 +137,6 @@ __device__ __forceinline__ int shift_of(const ShortProblem& p, const Sequence& q
 __device__ __forceinline__ Bounds keys_of(const ShortProblem& p, const Sequence& q, int query) { return around(query + shift_of(p, q), p.left, p.right, q.keys); }
 __device__ __forceinline__ Bounds queries_of(const ShortProblem& p, const Sequence& q, int key) { return around(key - shift_of(p, q), p.right, p.left, q.queries); }
 
-// The lanes of a pair, "mask" apart, swap what they have on the other's side: the upper one's low word, the lower one's high word.
-__device__ __forceinline__ void swap(u32& low, u32& high, int mask) {
-    const bool upper = lane_id() & mask;
-    const u32 other = shuffle_xor(upper ? low : high, mask);
-    low = upper ? other : low;
-    high = upper ? high : other;
-}
-
-// Turns a 4 by 4 matrix of words around, whose columns lie in the four lanes of a quad.
-__device__ __forceinline__ void turn(u32 (&w)[4]) {
-    swap(w[0], w[1], 1);
-    swap(w[2], w[3], 1);
-    swap(w[0], w[2], 2);
-    swap(w[1], w[3], 2);
-}
-
 // Writes 16 rows of accumulators, each row times its factor. The lanes of a quad exchange what they have of a row, so that each stores
 // vectors; other types than the kernel's, and sums, are written from where they are.
 __device__ __forceinline__ void write_rows(const Rows& to, const float (&x)[kDim / 8][4], float factor0, float factor1, i64 token, int head, int rows, int dim) {

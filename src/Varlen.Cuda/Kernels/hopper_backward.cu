@@ -2,43 +2,19 @@
 // and goes over the queries that see any of them, for every query head of the group. Scores are computed transposed (keys by queries), so that
 // the weights come out of the tensor cores in the form in which the next product takes them from registers; only the scores' gradient goes
 // through shared memory, for the gradient of the queries, which is added up in a single-precision workspace by the copy engine.
-#include "kernel.cuh"
-#include "hopper.cuh"
-#include "hopper_tiles.cuh"
-#include "attention_rows.cuh"
-
-constexpr int kDim = HEAD_DIM, kPanels = kDim / 64, kKeys = 128, kQueries = kDim == 64 ? 128 : 64;
-constexpr int kGroups = 2, kStages = 2, kThreads = 128 * (kGroups + 1);
-constexpr int kKeyBytes = kKeys * kDim * 2, kQueryBytes = kQueries * kDim * 2, kScoreBytes = kQueries * kKeys * 2, kPartBytes = 64 * 64 * 4, kRowBytes = kQueries * 4;
-constexpr int kScores = kQueries / 2, kOutputs = kDim / 2;
+//
+// Blocks stay on their multiprocessor and draw one tile after the other, in the order of the list. Two warpgroups compute. Of a third, one warp draws
+// tiles and feeds the copy engine, which is ahead across the ends of tiles, and two send off what the warpgroups have of the queries' gradient.
+#include "hopper_backward.cuh"
 
 // --- before: what a row's weights need ---
-
-struct Sequence {
-    i32 query_start, queries;
-    i32 padded_start;  // first row of the sequence where each begins at a multiple of kQueries
-    i32 padding;
-};
-
-struct HopperPrepareArguments {
-    const ELEMENT* output;
-    const ELEMENT* output_gradient;  // null: none came
-    const float* lse;                // [heads, tokens]
-    const float* lse_gradient;       // the same; null: none came
-    float* row_lse;                  // [heads, padded rows]: base 2, +infinity for rows without a key or beyond their sequence, so that weights are 0
-    float* row_delta;                // [heads, padded rows]
-    float* workspace;                // [heads, padded rows, kDim], to be set to 0
-    const Sequence* sequences;
-    const i32* block_sequence;       // sequence of each block of kQueries padded rows; -1: of none
-    i64 output_token, output_head, gradient_token, gradient_head, lse_stride, lse_gradient_stride, padded_rows;
-    i32 heads, padding;
-};
 
 // A row's features lie in kLanes lanes, 16 bytes in each.
 KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
     constexpr int kLanes = kDim / 8;
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads, lane = threadIdx.x % kLanes;
-    if (a.block_sequence[block] < 0) return;
+    if (blockIdx.x == 0 && threadIdx.x == 0) *a.ticket = 0;
+    if (a.padded_rows == 0 || a.block_sequence[block] < 0) return;
     const Sequence s = a.sequences[a.block_sequence[block]];
 #pragma unroll
     for (int r = threadIdx.x / kLanes; r < kQueries; r += 256 / kLanes) {
@@ -70,229 +46,332 @@ KERNEL(hopper_backward_prepare, HopperPrepareArguments, 256, 4) {
     }
 }
 
-// --- the pass ---
+// --- the pass: feeding ---
 
-struct HopperBackwardArguments {
-    TensorMap query, key, value, output_gradient;
-    const Tile* tiles;
-    const float* row_lse;
-    const float* row_delta;
-    float* query_gradient;  // workspace [heads, blocks of kQueries padded rows, 2 parts, 64 rows, 64 features], zero at first
-    Rows key_gradient, value_gradient;
-    i64 padded_rows;
-    i32 key_heads, group;
-    i32 left, right;
-    i32 query_rows, key_rows;  // row counts of the ragged maps
-    float scale;
-    i32 padding;
-};
-
-KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
-    DYNAMIC_SHARED(memory);
-    __shared__ u64 barriers[1 + 3 * kStages];
-    int key_head;
-    const Tile t = a.tiles[find_tile(a.tiles, a.key_heads, key_head)];
-    if (is_idle(t)) return;
-    const int thread = threadIdx.x, group = thread / 128;
-    const int per_head = max_of(0, t.block_end - t.block_begin), steps = per_head * a.group;
-    const u32 base = shared_address(memory), key = base, value = key + kKeyBytes, query = value + kKeyBytes, gradient = query + kStages * kQueryBytes;
-    const u32 score = gradient + kStages * kQueryBytes, part = score + 2 * kScoreBytes, rows = part + kGroups * kPartBytes;
-    const u32 keys_full = shared_address(barriers), query_full = keys_full + 8, gradient_full = query_full + 8 * kStages, empty = gradient_full + 8 * kStages;
-    // Heads outermost, so that one head's queries stay in the cache while a sequence's tiles pass over them.
-    auto load_step = [&](int i) {
-        const int slot = i % kStages, head = key_head * a.group + i / per_head, block = t.block_begin + i % per_head, first = a.query_rows - t.queries + block * kQueries;
-        const i64 row = head * a.padded_rows + t.padded_start + block * kQueries;
-        barrier_expect(query_full + 8 * slot, kQueryBytes + kRowBytes);
-        for (int p = 0; p < kPanels; p++) tile_load(query + slot * kQueryBytes + p * kQueries * 128, a.query, query_full + 8 * slot, 64 * p, first, head, t.query_end);
-        bulk_load(rows + 2 * slot * kRowBytes, a.row_lse + row, kRowBytes, query_full + 8 * slot);
-        barrier_expect(gradient_full + 8 * slot, kQueryBytes + kRowBytes);
-        for (int p = 0; p < kPanels; p++) tile_load(gradient + slot * kQueryBytes + p * kQueries * 128, a.output_gradient, gradient_full + 8 * slot, 64 * p, first, head, t.query_end);
-        bulk_load(rows + (2 * slot + 1) * kRowBytes, a.row_delta + row, kRowBytes, gradient_full + 8 * slot);
-    };
-    if (thread == 0) {
-        barrier_init(keys_full, 1);
-        for (int i = 0; i < kStages; i++) {
-            barrier_init(query_full + 8 * i, 1);
-            barrier_init(gradient_full + 8 * i, 1);
-            barrier_init(empty + 8 * i, 4 * kGroups);
-        }
-        fence_async();
-        if (steps > 0) {
-            barrier_expect(keys_full, 2 * kKeyBytes);
-            for (int p = 0; p < kPanels; p++) {
-                tile_load(key + p * kKeys * 128, a.key, keys_full, 64 * p, a.key_rows - t.keys + t.first, key_head, t.key_end);
-                tile_load(value + p * kKeys * 128, a.value, keys_full, 64 * p, a.key_rows - t.keys + t.first, key_head, t.key_end);
-            }
-            for (int i = 0; i < kStages && i < steps; i++) load_step(i);
-        }
+// Draws a block's next work and hands it on to all of its warps; an idle tile tells them that there is no other.
+__device__ __forceinline__ void draw(const HopperBackwardArguments& a, const Shared& s, Ring<kWorks> ring) {
+    const u32 ticket = ring.count == 0 ? blockIdx.x : gridDim.x + atomic_add(a.ticket, 1);
+    barrier_wait(s.barrier(kWorkEmpty + ring.at()), ring.empty());
+    Work& w = s.works[ring.at()];
+    if (ticket < (u32)a.works) {
+        int head;
+        w.tile = a.tiles[find_tile(a.tiles, (int)ticket, a.key_heads, head)];
+        w.key_head = head;
+    } else {
+        w.tile.keys = w.tile.queries = 0;
     }
-    block_sync();
-    if (group == kGroups) {
-        registers_lower<24>();
-        if (thread == 128 * kGroups)
-            for (int i = kStages; i < steps; i++) {
-                jitter(i);
-                barrier_wait(empty + 8 * (i % kStages), (i / kStages - 1) & 1);
-                load_step(i);
-            }
-        return;
-    }
-    registers_raise<240>();
+    barrier_arrive(s.barrier(kWorkFull + ring.at()));
+}
 
-    const int lane = thread & 31, warp = thread / 32 % 4, local = 64 * group + 16 * warp + lane / 4, key_row = t.first + local, column = 2 * (lane & 3);
-    float dk[kOutputs], dv[kOutputs];
-#pragma unroll
-    for (int i = 0; i < kOutputs; i++) dk[i] = dv[i] = 0;
-    // The queries that see this thread's two keys.
-    auto low = [&](int k) { return a.right < 0 ? 0 : (int)min_of<i64>(t.queries, max_of<i64>(0, (i64)k - t.shift - a.right)); };
-    auto high = [&](int k) { return k >= t.keys ? 0 : a.left < 0 ? t.queries : (int)min_of<i64>(t.queries, max_of<i64>(0, (i64)k - t.shift + a.left + 1)); };
-    const int low0 = low(key_row), low1 = low(key_row + 8), count0 = max_of(0, high(key_row) - low0), count1 = max_of(0, high(key_row + 8) - low1);
-    // Query blocks in between see every key of the tile.
-    const int last_key = t.first + kKeys - 1;
-    const bool whole_keys = last_key < t.keys;
-    const int whole_begin = low(last_key), whole_end = high(t.first);
-    const float c = a.scale * kLog2E;
-    if (steps > 0) barrier_wait(keys_full, 0);
+__device__ __forceinline__ void load_keys(const HopperBackwardArguments& a, const Work& w, const TensorMap& map, u32 to, u32 full) {
+    barrier_expect(full, kKeyBytes);
+    for (int p = 0; p < kPanels; p++) tile_load(to + p * kKeys * 128, map, full, 64 * p, a.key_rows - w.tile.keys + w.tile.first, w.key_head, w.tile.key_end);
+}
 
+// Rows of queries or of the output's gradient, and a number for each.
+__device__ __forceinline__ void load_queries(const HopperBackwardArguments& a, const Work& w, const TensorMap& map, const float* numbers, u32 to, u32 numbers_to, u32 full, int head, int block) {
+    barrier_expect(full, kQueryBytes + kRowBytes);
+    for (int p = 0; p < kPanels; p++) tile_load(to + p * kQueries * 128, map, full, 64 * p, a.query_rows - w.tile.queries + block * kQueries, head, w.tile.query_end);
+    bulk_load(numbers_to, numbers + head * a.padded_rows + w.tile.padded_start + block * kQueries, kRowBytes, full);
+}
+
+// One thread. What it asks for is in the order in which memory becomes free.
+__device__ __forceinline__ void feed(const HopperBackwardArguments& a, const Shared& s) {
+    Ring<2> keys;
+    Ring<1> values;
+    Ring<kStages> stage;
 #pragma unroll 1
-    for (int i = 0; i < steps; i++) {
-        const int slot = i % kStages, block = t.block_begin + i % per_head;
-        const u32 parity = (i / kStages) & 1, q = query + slot * kQueryBytes, g = gradient + slot * kQueryBytes, s_to = score + (i & 1) * kScoreBytes;
-        float s[kScores], ds[kScores];
-        jitter(2 * i);
-        barrier_wait(query_full + 8 * slot, parity);
-        pin(s);
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < kDim / 16; k++)
-            wgmma<0, 0>(ELEMENT{}, s, matrix_descriptor(key + (k / 4) * kKeys * 128 + group * 64 * 128 + 32 * (k % 4)), matrix_descriptor(q + (k / 4) * kQueries * 128 + 32 * (k % 4)), k != 0);
-        wgmma_commit();
-        barrier_wait(gradient_full + 8 * slot, parity);
-        pin(ds);
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < kDim / 16; k++)
-            wgmma<0, 0>(ELEMENT{}, ds, matrix_descriptor(value + (k / 4) * kKeys * 128 + group * 64 * 128 + 32 * (k % 4)), matrix_descriptor(g + (k / 4) * kQueries * 128 + 32 * (k % 4)), k != 0);
-        wgmma_commit();
-        wgmma_wait<1>();
-        pin(s);
-        const Vec<float, 2>* row_lse = (const Vec<float, 2>*)(memory + (rows - base) + 2 * slot * kRowBytes);
-        const Vec<float, 2>* row_delta = (const Vec<float, 2>*)(memory + (rows - base) + (2 * slot + 1) * kRowBytes);
-        if (!whole_keys || block * kQueries < whole_begin || (block + 1) * kQueries > whole_end) {
-            const u32 from0 = (u32)(block * kQueries + column - low0), from1 = (u32)(block * kQueries + column - low1);
-#pragma unroll
-            for (int j = 0; j < kScores / 4; j++) {
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    if (from0 + (8 * j + e) >= (u32)count0) s[4 * j + e] = -kInfinity;
-                    if (from1 + (8 * j + e) >= (u32)count1) s[4 * j + 2 + e] = -kInfinity;
+    for (Ring<kWorks> work;; work.count++) {
+        // Late, so that at the end no block keeps a tile that another could begin; the answer comes while the last step's operands are used.
+        draw(a, s, work);
+        const Work& w = s.works[work.at()];
+        if (is_idle(w.tile)) return;
+        int head = w.key_head * a.group, block = w.tile.block_begin;
+        const int steps = w.blocks() * a.group;
+        if (steps == 0) continue;
+        barrier_wait(s.barrier(kKeyEmpty + keys.at()), keys.empty());
+        load_keys(a, w, a.key, s.base + kKeyAt + keys.at() * kKeyBytes, s.barrier(kKeyFull + keys.at()));
+        keys.count++;
+#pragma unroll 1
+        for (int i = 0; i < steps; i++) {
+            jitter(i);
+            const u32 at = stage.at();
+            barrier_wait(s.barrier(kStageEmpty + at), stage.empty());
+            load_queries(a, w, a.query, a.row_lse, s.base + kQueryAt + at * kQueryBytes, s.base + kRowAt + 2 * at * kRowBytes, s.barrier(kQueryFull + at), head, block);
+            load_queries(a, w, a.output_gradient, a.row_delta, s.base + kGradientAt + at * kQueryBytes, s.base + kRowAt + (2 * at + 1) * kRowBytes, s.barrier(kGradientFull + at), head, block);
+            stage.count++;
+            if (i == 0) {
+                barrier_wait(s.barrier(kValueEmpty), values.empty());
+                load_keys(a, w, a.value, s.base + kValueAt, s.barrier(kValueFull));
+                values.count++;
+            }
+            // Heads outermost, so that one head's queries stay in the cache while a sequence's tiles pass over them.
+            if (++block == w.tile.block_end) {
+                block = w.tile.block_begin;
+                head++;
+            }
+        }
+    }
+}
+
+// --- the pass: sending off ---
+
+// One warp for each warpgroup that computes: adds its parts of the queries' gradient to the workspace.
+__device__ __forceinline__ void add_parts(const HopperBackwardArguments& a, const Shared& s, int group) {
+    const u32 part = s.base + kPartAt + group * kPartBytes;
+#pragma unroll 1
+    for (Ring<kWorks> work;; work.count++) {
+        barrier_wait(s.barrier(kWorkFull + work.at()), work.full());
+        const Work& w = s.works[work.at()];
+        if (is_idle(w.tile)) break;
+        const int blocks = w.blocks();
+#pragma unroll 1
+        for (int member = 0; member < a.group; member++) {
+            float* to = a.query_gradient + ((w.key_head * a.group + member) * a.padded_rows + w.tile.padded_start + w.tile.block_begin * kQueries) * kDim + group * 64 * 64;
+#pragma unroll 1
+            for (int i = 0; i < blocks; i++) {
+                named_sync(kPartWritten + group, 128 + 32);
+                jitter(i);
+                if (lane_id() == 0) {
+                    bulk_add(to + i * kQueries * kDim, part, kPartBytes);
+                    bulk_commit();
+                    bulk_wait_read<0>();
+                    barrier_arrive(s.barrier(kPartEmpty + group));
                 }
             }
         }
-#pragma unroll
-        for (int j = 0; j < kScores / 4; j++) {
-            const Vec<float, 2> l = row_lse[4 * j + column / 2];
-            s[4 * j] = exp2_fast(fmaf(s[4 * j], c, -l[0]));
-            s[4 * j + 1] = exp2_fast(fmaf(s[4 * j + 1], c, -l[1]));
-            s[4 * j + 2] = exp2_fast(fmaf(s[4 * j + 2], c, -l[0]));
-            s[4 * j + 3] = exp2_fast(fmaf(s[4 * j + 3], c, -l[1]));
-        }
-        wgmma_wait<0>();
-        pin(ds);
-        u32 p[kScores / 2], d[kScores / 2];
-#pragma unroll
-        for (int j = 0; j < kScores / 4; j++) {
-            const Vec<float, 2> x = row_delta[4 * j + column / 2];
-            p[2 * j] = pack(ELEMENT{}, s[4 * j], s[4 * j + 1]);
-            p[2 * j + 1] = pack(ELEMENT{}, s[4 * j + 2], s[4 * j + 3]);
-            d[2 * j] = pack(ELEMENT{}, s[4 * j] * (ds[4 * j] - x[0]), s[4 * j + 1] * (ds[4 * j + 1] - x[1]));
-            d[2 * j + 1] = pack(ELEMENT{}, s[4 * j + 2] * (ds[4 * j + 2] - x[0]), s[4 * j + 3] * (ds[4 * j + 3] - x[1]));
-        }
-        // dV needs the weights only, so it runs while the scores' gradient is written down.
-        pin(dv);
-        pin(p);
-        pin(d);
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < kQueries / 16; k++) wgmma<1>(ELEMENT{}, dv, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], matrix_descriptor(g + 2048 * k, kQueries * 128), true);
-        wgmma_commit();
-        // Each warp turns its 16 keys by kQueries queries around: this warpgroup's keys are one panel of the operand [queries, keys].
-#pragma unroll
-        for (int j = 0; j < kQueries / 16; j++) {
-            // Registers of two 8-query columns: (keys 0-7, 8-15) of the first, then of the second.
-            const int q_row = 16 * j + (lane / 16) * 8 + (lane & 7), chunk = 2 * warp + (lane / 8 & 1);
-            store_matrix_4_transposed(s_to + group * kQueries * 128 + q_row * 128 + ((chunk ^ (q_row & 7)) << 4), d[4 * j], d[4 * j + 1], d[4 * j + 2], d[4 * j + 3]);
-        }
-        jitter(2 * i + 1);
-        fence_async();
-        named_sync(1, 128 * kGroups);
-        // 64 queries by 64 features for each warpgroup: the rows are divided at head dim 64, the features at 128.
-        float dq[32];
-        const u32 query_part = kDim == 64 ? group * 64 * 128 : 0, feature_part = kDim == 64 ? 0 : group * kKeys * 128;
-        pin(dq);
-        pin(dk);
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < kKeys / 16; k++)
-            wgmma<0, 1>(ELEMENT{}, dq, matrix_descriptor(s_to + (k / 4) * kQueries * 128 + query_part + 32 * (k % 4)), matrix_descriptor(key + feature_part + 2048 * k), k != 0);
-        wgmma_commit();
-#pragma unroll
-        for (int k = 0; k < kQueries / 16; k++) wgmma<1>(ELEMENT{}, dk, d[4 * k], d[4 * k + 1], d[4 * k + 2], d[4 * k + 3], matrix_descriptor(q + 2048 * k, kQueries * 128), true);
-        wgmma_commit();
-        wgmma_wait<1>();
-        pin(dq);
-        pin(dv);
-        // The part's memory is free when the copy engine has read what was there.
-        if (thread % 128 == 0) bulk_wait_read<0>();
-        named_sync(2 + group, 128);
-        // Rows of 64 floats in groups of eight, exchanged by XOR with the row, so that the rows of a warp meet different banks. The workspace has
-        // the same order, which the last kernel undoes.
-        const int part_row = 16 * warp + lane / 4;
-        u8* to = memory + (part - base) + group * kPartBytes + part_row * 256 + 4 * column;
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            const int place = (j ^ (part_row & 3)) * 32;
-            *(Vec<float, 2>*)(to + place) = Vec<float, 2>{{dq[4 * j], dq[4 * j + 1]}};
-            *(Vec<float, 2>*)(to + 8 * 256 + place) = Vec<float, 2>{{dq[4 * j + 2], dq[4 * j + 3]}};
-        }
-        fence_async();
-        named_sync(2 + group, 128);
-        if (thread % 128 == 0) {
-            const int head = key_head * a.group + i / per_head;
-            bulk_add(a.query_gradient + (head * a.padded_rows + t.padded_start + block * kQueries) * kDim + group * 64 * 64, part + group * kPartBytes, kPartBytes);
-            bulk_commit();
-        }
-        wgmma_wait<0>();
-        pin(dk);
-        pin(d);
-        if (lane == 0) barrier_arrive(empty + 8 * slot);
+        warp_sync();
+        if (lane_id() == 0) barrier_arrive(s.barrier(kWorkEmpty + work.at()));
     }
+    if (lane_id() == 0) bulk_wait<0>();
+}
 
-    const i64 token = t.key_end - t.keys + key_row;
+// --- the pass: computing ---
+
+// The queries that see a key. In 64 bits, because a window may be as wide as an int.
+__device__ __forceinline__ int first_query(const HopperBackwardArguments& a, const Tile& t, int key) {
+    return a.right < 0 ? 0 : (int)min_of<i64>(t.queries, max_of<i64>(0, (i64)key - t.shift - a.right));
+}
+__device__ __forceinline__ int query_end(const HopperBackwardArguments& a, const Tile& t, int key) {
+    return key >= t.keys ? 0 : a.left < 0 ? t.queries : (int)min_of<i64>(t.queries, max_of<i64>(0, (i64)key - t.shift + a.left + 1));
+}
+
+// What a thread must know of where it stands.
+struct Place {
+    int group, warp, lane, column;
+};
+
+// The scores that are not seen become minus infinity. One comparison for both ends: below the first query, the difference wraps to a large number.
+// Bounds are found anew each time: few blocks need them, and registers are scarce in all.
+__device__ __forceinline__ void hide(float (&s)[kScores], const HopperBackwardArguments& a, const Tile& t, const Place& at, int block) {
+    const int key = t.first + 64 * at.group + 16 * at.warp + at.lane / 4, first = block * kQueries + at.column;
+    const int low0 = first_query(a, t, key), low1 = first_query(a, t, key + 8);
+    const u32 from0 = (u32)(first - low0), count0 = (u32)max_of(0, query_end(a, t, key) - low0), from1 = (u32)(first - low1), count1 = (u32)max_of(0, query_end(a, t, key + 8) - low1);
 #pragma unroll
-    for (int j = 0; j < kOutputs / 4; j++) {
+    for (int j = 0; j < kScores / 4; j++) {
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            if (key_row + 8 * half >= t.keys) continue;
-            const int at = 4 * j + 2 * half;
-            if (a.key_gradient.data) a.key_gradient.write((token + 8 * half) * a.key_gradient.token + key_head * a.key_gradient.head + 8 * j + column, dk[at] * a.scale, dk[at + 1] * a.scale);
-            if (a.value_gradient.data) a.value_gradient.write((token + 8 * half) * a.value_gradient.token + key_head * a.value_gradient.head + 8 * j + column, dv[at], dv[at + 1]);
+        for (int e = 0; e < 2; e++) {
+            if (from0 + (8 * j + e) >= count0) s[4 * j + e] = -kInfinity;
+            if (from1 + (8 * j + e) >= count1) s[4 * j + 2 + e] = -kInfinity;
         }
     }
-    if (thread % 128 == 0) bulk_wait<0>();
+}
+
+// Keys or values by queries or gradients, both along the features.
+__device__ __forceinline__ void multiply_features(float (&x)[kScores], u32 keys, u32 queries) {
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++)
+        wgmma<0, 0>(ELEMENT{}, x, matrix_descriptor(keys + (k / 4) * kKeys * 128 + 32 * (k % 4)), matrix_descriptor(queries + (k / 4) * kQueries * 128 + 32 * (k % 4)), k != 0);
+}
+
+// Weights, or their gradients, by rows of queries.
+__device__ __forceinline__ void multiply_queries(float (&x)[kOutputs], const u32 (&w)[kScores / 2], u32 queries) {
+#pragma unroll
+    for (int k = 0; k < kQueries / 16; k++) wgmma<1>(ELEMENT{}, x, w[4 * k], w[4 * k + 1], w[4 * k + 2], w[4 * k + 3], matrix_descriptor(queries + 2048 * k, kQueries * 128), true);
+}
+
+// Each warp turns its 16 keys by kQueries queries around: a warpgroup's keys are one panel of the operand [queries, keys].
+__device__ __forceinline__ void store_scores(const u32 (&d)[kScores / 2], u32 to, const Place& at) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 16; j++) {
+        // Registers of two 8-query columns: (keys 0-7, 8-15) of the first, then of the second.
+        const int row = 16 * j + (at.lane / 16) * 8 + (at.lane & 7), chunk = 2 * at.warp + (at.lane / 8 & 1);
+        store_matrix_4_transposed(to + row * 128 + ((chunk ^ (row & 7)) << 4), d[4 * j], d[4 * j + 1], d[4 * j + 2], d[4 * j + 3]);
+    }
+}
+
+// 64 queries by 64 features of each warpgroup: the rows are divided at head dim 64, the features at 128.
+__device__ __forceinline__ void multiply_scores(float (&dq)[32], u32 scores, u32 keys, int group) {
+    const u32 query_part = kDim == 64 ? group * 64 * 128 : 0, feature_part = kDim == 64 ? 0 : group * kKeys * 128;
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; k++)
+        wgmma<0, 1>(ELEMENT{}, dq, matrix_descriptor(scores + (k / 4) * kQueries * 128 + query_part + 32 * (k % 4)), matrix_descriptor(keys + feature_part + 2048 * k), k != 0);
+}
+
+// Rows of 64 floats in groups of eight, exchanged by XOR with the row, so that the rows of a warp meet different banks. The workspace has the same order,
+// which the last kernel undoes.
+__device__ __forceinline__ void store_part(u8* part, const float (&dq)[32], const Place& at) {
+    const int row = 16 * at.warp + at.lane / 4;
+    u8* to = part + row * 256 + 4 * at.column;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        const int place = (j ^ (row & 3)) * 32;
+        *(Vec<float, 2>*)(to + place) = Vec<float, 2>{{dq[4 * j], dq[4 * j + 1]}};
+        *(Vec<float, 2>*)(to + 8 * 256 + place) = Vec<float, 2>{{dq[4 * j + 2], dq[4 * j + 3]}};
+    }
+}
+
+// One block of queries; whole: each of them sees every key.
+__device__ __forceinline__ void step(const HopperBackwardArguments& a, const Shared& sh, const Tile& t, const Place& at, float (&dk)[kOutputs], float (&dv)[kOutputs], u32 key, int block, bool is_whole, bool is_last, u32 count) {
+    Ring<kStages> stage{count};
+    Ring<1> parts{count};
+    const u32 q = sh.base + kQueryAt + stage.at() * kQueryBytes, g = sh.base + kGradientAt + stage.at() * kQueryBytes, scores = sh.base + kScoreAt + (count & 1) * kScoreBytes;
+    float s[kScores], ds[kScores];
+    jitter(2 * count);
+    barrier_wait(sh.barrier(kQueryFull + stage.at()), stage.full());
+    pin(s);
+    wgmma_fence();
+    multiply_features(s, key + at.group * 64 * 128, q);
+    wgmma_commit();
+    barrier_wait(sh.barrier(kGradientFull + stage.at()), stage.full());
+    pin(ds);
+    wgmma_fence();
+    multiply_features(ds, sh.base + kValueAt + at.group * 64 * 128, g);
+    wgmma_commit();
+    wgmma_wait<1>();
+    pin(s);
+    const Vec<float, 2>* row_lse = (const Vec<float, 2>*)(sh.memory + kRowAt + 2 * stage.at() * kRowBytes);
+    const Vec<float, 2>* row_delta = (const Vec<float, 2>*)(sh.memory + kRowAt + (2 * stage.at() + 1) * kRowBytes);
+    if (!is_whole) hide(s, a, t, at, block);
+    const float c = a.scale * kLog2E;
+#pragma unroll
+    for (int j = 0; j < kScores / 4; j++) {
+        const Vec<float, 2> l = row_lse[4 * j + at.column / 2];
+        s[4 * j] = exp2_fast(fmaf(s[4 * j], c, -l[0]));
+        s[4 * j + 1] = exp2_fast(fmaf(s[4 * j + 1], c, -l[1]));
+        s[4 * j + 2] = exp2_fast(fmaf(s[4 * j + 2], c, -l[0]));
+        s[4 * j + 3] = exp2_fast(fmaf(s[4 * j + 3], c, -l[1]));
+    }
+    wgmma_wait<0>();
+    pin(ds);
+    if (is_last && at.lane == 0) barrier_arrive(sh.barrier(kValueEmpty));
+    u32 p[kScores / 2], d[kScores / 2];
+#pragma unroll
+    for (int j = 0; j < kScores / 4; j++) {
+        const Vec<float, 2> x = row_delta[4 * j + at.column / 2];
+        p[2 * j] = pack(ELEMENT{}, s[4 * j], s[4 * j + 1]);
+        p[2 * j + 1] = pack(ELEMENT{}, s[4 * j + 2], s[4 * j + 3]);
+        d[2 * j] = pack(ELEMENT{}, s[4 * j] * (ds[4 * j] - x[0]), s[4 * j + 1] * (ds[4 * j + 1] - x[1]));
+        d[2 * j + 1] = pack(ELEMENT{}, s[4 * j + 2] * (ds[4 * j + 2] - x[0]), s[4 * j + 3] * (ds[4 * j + 3] - x[1]));
+    }
+    // dV needs the weights only, so it runs while the scores' gradient is written down.
+    pin(dv);
+    pin(p);
+    pin(d);
+    wgmma_fence();
+    multiply_queries(dv, p, g);
+    wgmma_commit();
+    store_scores(d, scores + at.group * kQueries * 128, at);
+    jitter(2 * count + 1);
+    fence_async();
+    named_sync(kScoresWritten, 128 * kGroups);
+    float dq[32];
+    pin(dq);
+    pin(dk);
+    wgmma_fence();
+    multiply_scores(dq, scores, key, at.group);
+    wgmma_commit();
+    multiply_queries(dk, d, q);
+    wgmma_commit();
+    wgmma_wait<1>();
+    pin(dq);
+    pin(dv);
+    // The part's memory is free when the copy engine has read what was there.
+    barrier_wait(sh.barrier(kPartEmpty + at.group), parts.empty());
+    store_part(sh.memory + kPartAt + at.group * kPartBytes, dq, at);
+    fence_async();
+    named_arrive(kPartWritten + at.group, 128 + 32);
+    wgmma_wait<0>();
+    pin(dk);
+    pin(d);
+    if (at.lane == 0) barrier_arrive(sh.barrier(kStageEmpty + stage.at()));
+}
+
+__device__ __forceinline__ void compute(const HopperBackwardArguments& a, const Shared& s, int group) {
+    const int lane = lane_id();
+    const Place at = {group, (int)threadIdx.x / 32 % 4, lane, 2 * (lane & 3)};
+    Ring<2> keys;
+    u32 count = 0;
+#pragma unroll 1
+    for (Ring<kWorks> work;; work.count++) {
+        barrier_wait(s.barrier(kWorkFull + work.at()), work.full());
+        const Work& w = s.works[work.at()];
+        if (is_idle(w.tile)) return;
+        float dk[kOutputs], dv[kOutputs];
+#pragma unroll
+        for (int i = 0; i < kOutputs; i++) dk[i] = dv[i] = 0;
+        const int first = 64 * group + 16 * at.warp, steps = w.blocks() * a.group;
+        if (steps > 0) {
+            // Blocks of queries in between see every key of the tile.
+            const int last = w.tile.first + kKeys - 1, whole_end = query_end(a, w.tile, w.tile.first) / kQueries;
+            const int whole_begin = last < w.tile.keys ? (first_query(a, w.tile, last) + kQueries - 1) / kQueries : whole_end;
+            const u32 key = s.base + kKeyAt + keys.at() * kKeyBytes;
+            barrier_wait(s.barrier(kKeyFull + keys.at()), keys.full());
+            barrier_wait(s.barrier(kValueFull), Ring<1>{keys.count}.full());
+            int block = w.tile.block_begin;
+            const int end = w.tile.block_end;
+#pragma unroll 1
+            for (int left = steps; left > 0; left--) {
+                step(a, s, w.tile, at, dk, dv, key, block, block >= whole_begin && block < whole_end, left == 1, count);
+                count++;
+                if (++block == end) block = w.tile.block_begin;
+            }
+            if (lane == 0) barrier_arrive(s.barrier(kKeyEmpty + keys.at()));
+            keys.count++;
+        }
+        const i64 token = w.tile.key_end - w.tile.keys + w.tile.first + first;
+        const int rows = w.tile.keys - w.tile.first - first;
+        write_rows(a.key_gradient, dk, a.scale, token, w.key_head, rows);
+        write_rows(a.value_gradient, dv, 1.f, token, w.key_head, rows);
+        warp_sync();
+        if (lane == 0) barrier_arrive(s.barrier(kWorkEmpty + work.at()));
+    }
+}
+
+KERNEL(hopper_backward, HopperBackwardArguments, kThreads, 1) {
+    DYNAMIC_SHARED(memory);
+    __shared__ u64 barriers[kBarriers];
+    __shared__ Work works[kWorks];
+    const Shared s = {memory, shared_address(memory), shared_address(barriers), works};
+    const int warp = threadIdx.x / 32;
+    if (threadIdx.x == 0) {
+        auto init = [&](int first, int number, int arrivals) {
+            for (int i = 0; i < number; i++) barrier_init(s.barrier(first + i), arrivals);
+        };
+        init(kWorkFull, kWorks, 1);
+        init(kWorkEmpty, kWorks, 4 * kGroups + kGroups);
+        init(kKeyFull, 2, 1);
+        init(kKeyEmpty, 2, 4 * kGroups);
+        init(kValueFull, 1, 1);
+        init(kValueEmpty, 1, 4 * kGroups);
+        init(kQueryFull, 2 * kStages, 1);
+        init(kStageEmpty, kStages, 4 * kGroups);
+        init(kPartEmpty, kGroups, 1);
+        fence_async();
+    }
+    block_sync();
+    if (warp >= 4 * kGroups) {
+        registers_lower<40>();
+        const int role = warp - 4 * kGroups;
+        if (role < kGroups) add_parts(a, s, role);
+        else if (role == kGroups && lane_id() == 0) feed(a, s);
+        return;
+    }
+    registers_raise<232>();
+    compute(a, s, warp / 4);
 }
 
 // --- after: the queries' gradient from the workspace ---
-
-struct HopperFinishArguments {
-    const float* workspace;
-    Rows query_gradient;
-    const Sequence* sequences;
-    const i32* block_sequence;
-    i64 padded_rows;
-    i32 heads;
-    float scale;
-};
 
 KERNEL(hopper_backward_finish, HopperFinishArguments, 256, 4) {
     const int block = blockIdx.x / a.heads, head = blockIdx.x % a.heads;

@@ -171,7 +171,7 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     DYNAMIC_SHARED(memory);
     __shared__ u64 barriers[1 + 4 * kStages];
     int head;
-    const Tile t = a.tiles[find_tile(a.tiles, a.heads, head)];
+    const Tile t = a.tiles[find_tile(a.tiles, blockIdx.x, a.heads, head)];
     if (is_idle(t)) return;
     const int key_head = head / a.group;
     const int thread = threadIdx.x, blocks = t.block_end - t.block_begin;

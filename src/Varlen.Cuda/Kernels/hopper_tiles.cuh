@@ -3,7 +3,7 @@
 #include "kernel.cuh"
 
 // Queries in the forward pass, keys in the backward pass.
-struct Tile {
+struct alignas(16) Tile {
     i32 key_end, keys;        // token after the sequence's last key, and how many it has
     i32 query_end, queries;   // the same of its queries
     i32 first;                // first row of the tile, counted in its sequence
@@ -17,11 +17,11 @@ struct Tile {
 // Lists of a fixed size, for a graph that keeps its grid, end with tiles of no sequence.
 __device__ __forceinline__ bool is_idle(const Tile& t) { return t.keys == 0 && t.queries == 0; }
 
-// Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
-// second-level cache. A sequence's blocks begin at its first tile times the number of heads.
-__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
-    const Tile& near = tiles[blockIdx.x / heads];
-    const int within = blockIdx.x - near.group_first * heads;
+// Tile and head of piece of work "number": sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
+// second-level cache. A sequence's pieces begin at its first tile times the number of heads.
+__device__ __forceinline__ int find_tile(const Tile* tiles, int number, int heads, int& head) {
+    const Tile& near = tiles[number / heads];
+    const int within = number - near.group_first * heads;
     head = within / near.group_count;
     return near.group_first + within % near.group_count;
 }

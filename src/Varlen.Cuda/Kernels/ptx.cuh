@@ -30,6 +30,14 @@ __device__ __forceinline__ void sleep_ns(u32 nanoseconds) { asm volatile("nanosl
 // Arrives at barrier "id" without waiting: the other threads of its count wait for this one.
 __device__ __forceinline__ void named_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 
+// --- global memory ---
+// Adds, and returns what was there; orders nothing else.
+__device__ __forceinline__ u32 atomic_add(u32* p, u32 x) {
+    u32 y;
+    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], %2;" : "=r"(y) : "l"(p), "r"(x) : "memory");
+    return y;
+}
+
 // --- warp exchange; all 32 lanes take part ---
 __device__ __forceinline__ u32 shuffle_xor(u32 x, int mask) {
     u32 y;

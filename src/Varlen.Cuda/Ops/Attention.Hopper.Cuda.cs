@@ -41,26 +41,27 @@ internal sealed unsafe partial class CudaBackend
         int dim = query.Shape[2], heads = query.Shape[1], rows = AttentionChoice.BackwardQueries(dim), padded = blocks * rows;
         int queryRows = RaggedMap.Rows(lists.LongestQuery), keyRows = RaggedMap.Rows(lists.LongestKey);
         using Tensor rowLse = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device), rowDelta = Tensor.AllocateUntracked([heads, padded], DType.Float32, Device);
+        using Tensor ticket = Tensor.AllocateUntracked([1], DType.Int32, Device);
         using Tensor workspace = Tensor.AllocateUntracked([heads, padded, dim], DType.Float32, Device);
         var prepare = new HopperPrepareArguments
         {
             Output = output.Pointer, OutputGradient = outputGradient.Pointer, Lse = lse.Pointer, LseGradient = lseGradient?.Pointer ?? 0, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, Workspace = workspace.Pointer,
             Sequences = sequences, BlockSequence = blockSequence, OutputToken = output.Strides[0], OutputHead = output.Strides[1], GradientToken = outputGradient.Strides[0], GradientHead = outputGradient.Strides[1],
-            LseStride = lse.Strides[0], LseGradientStride = lseGradient?.Strides[0] ?? 0, PaddedRows = padded, Heads = heads,
+            LseStride = lse.Strides[0], LseGradientStride = lseGradient?.Strides[0] ?? 0, PaddedRows = padded, Ticket = ticket.Pointer, Heads = heads,
         };
-        if (blocks > 0) Launch(HopperPrepareKernel.With(query.DType, dim), (long)blocks * heads, 256, in prepare);
+        if (blocks > 0 || count > 0) Launch(HopperPrepareKernel.With(query.DType, dim), Math.Max(1, (long)blocks * heads), 256, in prepare);
         if (count > 0)
         {
             var arguments = new HopperBackwardArguments
             {
                 Query = RaggedMap.Of(this, query, queryRows, rows), Key = RaggedMap.Of(this, key, keyRows, HopperLists.Keys), Value = RaggedMap.Of(this, value, keyRows, HopperLists.Keys),
-                OutputGradient = RaggedMap.Of(this, outputGradient, queryRows, rows), Tiles = tiles, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, QueryGradient = workspace.Pointer,
+                OutputGradient = RaggedMap.Of(this, outputGradient, queryRows, rows), Tiles = tiles, Ticket = ticket.Pointer, RowLse = rowLse.Pointer, RowDelta = rowDelta.Pointer, QueryGradient = workspace.Pointer,
                 KeyGradient = new AttentionRows(keyGradient), ValueGradient = new AttentionRows(valueGradient), PaddedRows = padded, KeyHeads = key.Shape[1], Group = heads / key.Shape[1],
-                Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale,
+                Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Works = checked(count * key.Shape[1]), Scale = (float)call.Scale,
             };
-            // Keys and values, two stages of queries and gradients, two of scores, the queries' part of both warpgroups, two numbers a query and stage.
-            int bytes = (2 * HopperLists.Keys * dim * 2) + (4 * rows * dim * 2) + (2 * rows * HopperLists.Keys * 2) + (2 * 64 * 64 * 4) + (4 * rows * 4);
-            Launch(HopperBackwardKernel.With(query.DType, dim), (long)count * key.Shape[1], 384, in arguments, bytes);
+            // Keys of two tiles and values, two stages of queries and gradients, two of scores, the queries' part of both warpgroups, two numbers a query and stage.
+            int bytes = (3 * HopperLists.Keys * dim * 2) + (4 * rows * dim * 2) + (2 * rows * HopperLists.Keys * 2) + (2 * 64 * 64 * 4) + (4 * rows * 4);
+            Launch(HopperBackwardKernel.With(query.DType, dim), Math.Min(arguments.Works, MultiprocessorCount), 384, in arguments, bytes);
         }
         if (blocks == 0 || !queryGradient.IsWanted) return;
         var finish = new HopperFinishArguments

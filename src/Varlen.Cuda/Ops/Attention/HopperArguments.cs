@@ -20,6 +20,7 @@ internal struct HopperPrepareArguments
 {
     public nint Output, OutputGradient, Lse, LseGradient, RowLse, RowDelta, Workspace, Sequences, BlockSequence;
     public long OutputToken, OutputHead, GradientToken, GradientHead, LseStride, LseGradientStride, PaddedRows;
+    public nint Ticket;
     public int Heads, Padding;
 }
 
@@ -28,14 +29,14 @@ internal struct HopperPrepareArguments
 internal struct HopperBackwardArguments
 {
     public TensorMap Query, Key, Value, OutputGradient;
-    public nint Tiles, RowLse, RowDelta, QueryGradient;
+    public nint Tiles, Ticket, RowLse, RowDelta, QueryGradient;
     public AttentionRows KeyGradient, ValueGradient;
     public long PaddedRows;
     public int KeyHeads, Group;
     public int Left, Right;
     public int QueryRows, KeyRows;
+    public int Works;
     public float Scale;
-    public int Padding;
 }
 
 [StructLayout(LayoutKind.Sequential)]
