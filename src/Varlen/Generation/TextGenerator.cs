@@ -86,6 +86,7 @@ public sealed class TextGenerator
     {
         var slots = new GenerationSequence?[options.BatchSize];
         using var cache = new KvCache(_model, slots.Length);
+        using DeviceSampler? sampler = DeviceSampler.For(_model, options);
         using IEnumerator<GenerationPrompt> waiting = prompts.GetEnumerator();
         bool more = true;
         for (int number = 0; ;)
@@ -95,16 +96,21 @@ public sealed class TextGenerator
                 if (slots[slot] is not null || !(more = waiting.MoveNext())) continue;
                 Check(waiting.Current, number);
                 var sequence = new GenerationSequence(number++, waiting.Current, options, _model.MaxLength, _ends, _tokenizer is null ? null : new TextTail(_tokenizer, options.Stop));
-                if (options.MaxTokens > 0) slots[slot] = sequence;
-                else yield return sequence.Nothing;
+                if (options.MaxTokens == 0)
+                {
+                    yield return sequence.Nothing;
+                    continue;
+                }
+                slots[slot] = sequence;
+                sampler?.Begin(slot, waiting.Current.Ids.Span);
             }
             int[] group = NextGroup(slots, cache);
             if (group.Length == 0 && more) continue;
             if (group.Length == 0) yield break;
-            float[] logits = Read(cache, slots, group);
+            (int[] ids, float[] logits) = Read(cache, sampler, slots, group);
             for (int i = 0; i < group.Length; i++)
             {
-                GeneratedToken token = slots[group[i]]!.Draw(logits.AsSpan(i * _model.VocabularySize, _model.VocabularySize));
+                GeneratedToken token = Next(slots[group[i]]!, ids, logits, i);
                 if (token.End != GenerationEnd.None)
                 {
                     slots[group[i]] = null;
@@ -131,12 +137,26 @@ public sealed class TextGenerator
         return fresh.Count > 0 ? [.. fresh] : [.. Enumerable.Range(0, slots.Length).Where(slot => slots[slot] is not null)];
     }
 
-    private static float[] Read(KvCache cache, GenerationSequence?[] slots, int[] group)
+    // Ids that a device drew; -1, and logits, where the host draws.
+    private static (int[] Ids, float[] Logits) Read(KvCache cache, DeviceSampler? sampler, GenerationSequence?[] slots, int[] group)
     {
         using TensorScope scope = TensorScope.Begin();
         var tokens = new ReadOnlyMemory<int>[slots.Length];
         foreach (int slot in group) tokens[slot] = slots[slot]!.Unread;
-        Tensor logits = cache.Advance(tokens).To(dtype: DType.Float32);
+        Tensor logits = cache.Advance(tokens);
+        var ids = new int[group.Length];
+        if (sampler is null) Array.Fill(ids, -1);
+        else sampler.Draw(logits, [.. group.Select(slot => slots[slot]!.Row(slot))], ids);
+        return (ids, ids.Contains(-1) ? Values(logits) : []);
+    }
+
+    private GeneratedToken Next(GenerationSequence sequence, int[] ids, float[] logits, int row)
+        // Where logits are damaged, too, the host says so.
+        => ids[row] >= 0 ? sequence.Take(ids[row]) : sequence.Draw(logits.AsSpan(row * _model.VocabularySize, _model.VocabularySize));
+
+    private static float[] Values(Tensor logits)
+    {
+        logits = logits.To(dtype: DType.Float32);
         float[] values = GC.AllocateUninitializedArray<float>(checked((int)logits.Count));
         logits.Device.Backend.CopyToHost(logits.Pointer, MemoryMarshal.AsBytes(values.AsSpan()));
         return values;
