@@ -1,4 +1,5 @@
-// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1; or scatters them: destination[indices[i]] is source[i].
+// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1; or scatters them: destination[indices[i]] is source[i], where
+// the index is not negative.
 #include "any_type.cuh"
 #include "vector.cuh"
 
@@ -47,7 +48,8 @@ template <class U> __device__ __forceinline__ void spread_rows(const GatherArgum
     for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)gridDim.x * 256) {
         i64 row, column;
         place(a, i, row, column);
-        ((U*)a.destination)[a.indices[row] * a.stride + column] = ((const U*)a.source)[row * a.source_stride + column];
+        const i32 to = a.indices[row];
+        if (to >= 0) ((U*)a.destination)[to * a.stride + column] = ((const U*)a.source)[row * a.source_stride + column];
     }
 }
 

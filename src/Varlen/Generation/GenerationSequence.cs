@@ -37,6 +37,9 @@ internal sealed class GenerationSequence
 
     private int MaxLength { get; }
 
+    /// <summary>Most tokens that the model will have read of it at a time.</summary>
+    public int MostTokens => _window.Length;
+
     /// <summary>Tokens that the model has not read.</summary>
     public ReadOnlyMemory<int> Unread => _window.AsMemory(_read.._count);
 

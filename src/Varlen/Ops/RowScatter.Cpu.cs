@@ -11,6 +11,6 @@ internal sealed unsafe partial class CpuBackend : IRowScatterKernels
         long rows = indices.Count, features = source.Count / rows, size = source.DType.Size();
         long sourceBytes = RowGather.Stride(source, features) * size, bytes = RowGather.Stride(destination, features) * size;
         for (long i = 0; i < rows; i++)
-            Buffer.MemoryCopy((byte*)source.Pointer + (i * sourceBytes), (byte*)destination.Pointer + (places[i] * bytes), features * size, features * size);
+            if (places[i] >= 0) Buffer.MemoryCopy((byte*)source.Pointer + (i * sourceBytes), (byte*)destination.Pointer + (places[i] * bytes), features * size, features * size);
     }
 }
