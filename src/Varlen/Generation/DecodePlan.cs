@@ -27,8 +27,7 @@ internal sealed class DecodePlan : IDisposable
     /// <param name="rows">Most rows of a step.</param>
     /// <param name="keys">Most tokens of a sequence.</param>
     /// <param name="records">Whether to record the step, where a device can.</param>
-    /// <param name="isKnown">Whether a step of another size has run before.</param>
-    public DecodePlan(KvCache cache, DeviceSampler sampler, int rows, int keys, bool records, bool isKnown)
+    public DecodePlan(KvCache cache, DeviceSampler sampler, int rows, int keys, bool records)
     {
         (_cache, _sampler, _rows, _keys, _moves, _seen) = (cache, sampler, rows, keys, cache.Moves, sampler.Seen);
         CausalLanguageModel model = cache.Model;
@@ -48,7 +47,8 @@ internal sealed class DecodePlan : IDisposable
         using Tensor logits = Tensor.AllocateUntracked([rows, stride], model.DType, model.Device);
         _logits = logits.UntrackedView([rows, model.VocabularySize], [stride, 1], 0);
         _batch = new Batch(this);
-        _recording = records ? StepRecording.Of(model, Step, isKnown) : null;
+        // The prompts have been read: what the model makes once and keeps is there.
+        _recording = records ? StepRecording.Of(model, Step, isKnown: true) : null;
 
         int Part(int numbers)
         {

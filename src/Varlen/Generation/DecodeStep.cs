@@ -76,7 +76,7 @@ internal sealed class DecodeStep : IDisposable
         rows = (int)Math.Max(BitOperations.RoundUpToPowerOf2((uint)rows), _plan?.Rows ?? 1);
         _plan?.Dispose();
         _plan = null;
-        _plan = new DecodePlan(_cache, _sampler, rows, keys, _records && WhyNotRecorded is null, isKnown: Plans > 0);
+        _plan = new DecodePlan(_cache, _sampler, rows, keys, _records && WhyNotRecorded is null);
         Plans++;
     }
 

@@ -16,7 +16,7 @@ public sealed partial class KvCache
     /// <summary>Raised when memory has moved: what knew addresses must ask again.</summary>
     internal int Moves { get; private set; }
 
-    /// <summary>Says how long a sequence may become, so that room can be made at once.</summary>
+    /// <summary>Says how long a sequence may become, so that room can be made at once where pages have to be taken.</summary>
     internal void Expect(int sequence, int tokens) => (_expected ??= new int[_lengths.Length])[sequence] = tokens;
 
     /// <summary>Takes pages for one more token of each row's sequence.</summary>
@@ -57,7 +57,7 @@ public sealed partial class KvCache
     {
         long expected = 0, page = Math.Max(1, 2L * _model.Layers * PageSize * _model.KeyValueHeads * _model.HeadDim * _model.DType.Size());
         for (int i = 0; i < _lengths.Length; i++)
-            if (_lengths[i] > 0) expected += PagesOf(Math.Max(_lengths[i] + 1, _expected?[i] ?? 0));
+            if (_pages[i].Length is > 0 and int pages) expected += Math.Max(pages, PagesOf(_expected?[i] ?? 0));
         _pages.Reserve((int)Math.Min(expected, Math.Max(2L * _pages.InUse, ReadilyReserved / page)));
         for (int layer = 0; layer < _keys.Length; layer++)
         {

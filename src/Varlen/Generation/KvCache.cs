@@ -61,6 +61,7 @@ public sealed partial class KvCache : IDisposable
         using var frame = TensorScope.Begin();
         using var step = new Step(this, moving, tokens);
         using var batch = new CachedBatch(step, _model.Device);
+        if (_expected is not null && !HasRoom) MakeRoom();
         bool training = _model.IsTraining;
         if (training) _model.Eval();
         try
@@ -119,11 +120,10 @@ public sealed partial class KvCache : IDisposable
     private (Tensor Keys, Tensor Values) Put(int layer, Tensor key, Tensor value, Tensor places)
     {
         Tensor keys = Room(ref _keys[layer]), values = Room(ref _values[layer]);
-        Scatter(key, keys);
-        Scatter(value, values);
+        Op.Require<IRowScatterKernels>(nameof(KvCache), key, value, keys, values).ScatterRows(new(key, Rows(keys)), new(value, Rows(values)), places);
         return (keys, values);
 
-        void Scatter(Tensor rows, Tensor pages) => Op.Require<IRowScatterKernels>(nameof(KvCache), rows, pages).ScatterRows(rows, places, pages.View(-1, pages.Shape[2], pages.Shape[3]));
+        static Tensor Rows(Tensor pages) => pages.View(-1, pages.Shape[2], pages.Shape[3]);
     }
 
     private static void RequireCausal(AttentionLayer layer)

@@ -11,7 +11,7 @@ namespace Varlen.Generation;
 /// </summary>
 /// <remarks>
 /// A prompt's tokens are a function of the prompt, the options and the model on one machine: on the CPU to the bit, on a GPU as far as the
-/// logits are, which deterministic mode makes independent of the batch.
+/// logits are, which deterministic mode makes independent of the batch. A GPU draws the tokens itself, and records the step that adds one to each text.
 /// </remarks>
 public sealed class TextGenerator
 {

@@ -4,7 +4,13 @@ namespace Varlen.Backends.Cpu;
 
 internal sealed unsafe partial class CpuBackend : IRowScatterKernels
 {
-    public void ScatterRows(Tensor source, Tensor indices, Tensor destination)
+    public void ScatterRows(RowScatter first, RowScatter second, Tensor indices)
+    {
+        Scatter(first.Source, indices, first.Destination);
+        Scatter(second.Source, indices, second.Destination);
+    }
+
+    private static void Scatter(Tensor source, Tensor indices, Tensor destination)
     {
         if (source.Count == 0) return;
         int* places = indices.Data<int>();

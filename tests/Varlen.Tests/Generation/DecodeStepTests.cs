@@ -130,6 +130,27 @@ public sealed class DecodeStepTests
         Assert.Contains("reads values back", other.WhyNotRecorded, StringComparison.Ordinal);
     }
 
+    /// <summary>A step that is replayed makes no garbage to speak of, takes no memory and sends its numbers at once.</summary>
+    [Fact]
+    public void AReplayAllocatesNearlyNothing()
+    {
+        Device device = TestDevices.Cuda();
+        using CausalLanguageModel model = Make("gpt2", device);
+        var options = new GenerationOptions { MaxTokens = 60, RepetitionPenalty = 1.2, TopP = 0.9, BatchSize = 4 };
+        using IEnumerator<GeneratedToken> tokens = new TextGenerator(model, -1).Generate([.. new[] { 2, 5, 9, 30 }.Select(length => new GenerationPrompt(Ids(length, 1)))], options).GetEnumerator();
+        for (int i = 0; i < 4 * 8; i++) Assert.True(tokens.MoveNext());
+        var cuda = (CudaBackend)device.Backend;
+        (long least, int launched) = (long.MaxValue, cuda.LaunchCount);
+        for (int step = 0; step < 20; step++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 4; i++) Assert.True(tokens.MoveNext());
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(20, cuda.LaunchCount - launched);
+        Assert.InRange(least, 0, 256);
+    }
+
     [Fact]
     public void DamagedWeightsAreToldAsOnTheHost()
     {
