@@ -132,7 +132,7 @@ __device__ __forceinline__ u64 block_least(u64 x, Memory& m) {
 }
 
 // Fills counts and masses.
-__device__ __noinline__ void histogram(Logits logits, Bins bins, Memory& m) {
+__device__ __forceinline__ void histogram(Logits logits, Bins bins, Memory& m) {
     const int thread = threadIdx.x;
     m.counts[thread] = m.low[thread] = m.high[thread] = 0;
     block_sync();
@@ -154,7 +154,7 @@ __device__ __noinline__ void histogram(Logits logits, Bins bins, Memory& m) {
 }
 
 // Puts the ids of bins [from, to] into the list, in order; the rest of the list comes behind everything.
-__device__ __noinline__ void gather(Logits logits, Bins bins, int from, int to, int count, Memory& m) {
+__device__ __forceinline__ void gather(Logits logits, Bins bins, int from, int to, int count, Memory& m) {
     const int thread = threadIdx.x;
     int size = 32;
     while (size < count) size *= 2;
@@ -191,7 +191,7 @@ struct InOrder {
 };
 
 // Each warp's sum over its ids.
-__device__ __noinline__ u64 add_up(Logits logits, InOrder order, Memory& m) {
+__device__ __forceinline__ u64 add_up(Logits logits, InOrder order, Memory& m) {
     const int lane = lane_id(), warp = threadIdx.x / 32, length = (logits.classes + kThreads - 1) / kThreads * 32, first = warp * length, end = min_of(first + length, logits.classes);
     u64 sum = 0;
     logits.each<4>(first + lane, end, 32, [&](int, float x) { sum += order.amount(logits, x); });
@@ -206,7 +206,7 @@ __device__ __noinline__ u64 add_up(Logits logits, InOrder order, Memory& m) {
 }
 
 // Behind add_up. target is at least 1 and at most the total.
-__device__ __noinline__ int find_in_order(Logits logits, InOrder order, u64 target, Memory& m) {
+__device__ __forceinline__ int find_in_order(Logits logits, InOrder order, u64 target, Memory& m) {
     const int lane = lane_id(), warp = threadIdx.x / 32, length = (logits.classes + kThreads - 1) / kThreads * 32, first = warp * length, end = min_of(first + length, logits.classes);
     u64 before = 0;
     for (int i = 0; i < warp; i++) before += m.scratch[i];
@@ -285,11 +285,15 @@ struct Search {
         return place;
     }
 
-    // The first id up to which there are as many ids, or as much weight, as target says; it is at least 1 and not more than there is.
-    __device__ __noinline__ Place find(u64 target, bool by_count) {
-        Bins bins = {-1, 0, 0};
-        if (!has_bins) histogram(logits, bins, m);
+    // Counts and masses of bins by depth.
+    __device__ __forceinline__ void prepare() {
+        if (!has_bins) histogram(logits, Bins{-1, 0, 0}, m);
         has_bins = true;
+    }
+
+    // Behind prepare: the first id up to which there are as many ids, or as much weight, as target says; it is at least 1 and not more than there is.
+    __device__ __forceinline__ Place find(u64 target, bool by_count) {
+        Bins bins = {-1, 0, 0};
         int bin = bin_of(target, by_count);
         if (m.counts[bin] <= kList) {
             // All from the likeliest on fit into the list: most searches end here.
@@ -383,16 +387,26 @@ KERNEL(sample_rows, SampleArguments, kThreads, 1) {
         const u64 total = add_up(logits, order, m);
         id = find_in_order(logits, order, part_of(uniform, total) + 1, m);
     } else {
-        Search search = {logits, m, true, 0};
-        histogram(logits, Bins{-1, 0, 0}, m);
-        u64 kept = m.masses[kBins - 1];
-        if ((u32)a.top_k < m.counts[kBins - 1]) kept = search.find(a.top_k, true).mass;
-        if (a.top_p < 1) {
-            const double least = a.top_p * (double)kept;
-            const u64 whole = (u64)least;
-            kept = search.find(min_of(max_of(whole + ((double)whole < least), (u64)1), kept), false).mass;
+        // Top-k, top-p, and the draw from what they keep.
+        Search search = {logits, m, false, 0};
+        Place place = {0, 0};
+#pragma unroll 1
+        for (int cut = 0; cut < 3; cut++) {
+            search.prepare();
+            if (cut == 0) place.mass = m.masses[kBins - 1];
+            u64 target = part_of(uniform, place.mass) + 1;
+            if (cut == 0) {
+                target = (u32)a.top_k;
+                if (target >= m.counts[kBins - 1]) continue;
+            } else if (cut == 1) {
+                if (a.top_p == 1) continue;
+                const double least = a.top_p * (double)place.mass;
+                const u64 whole = (u64)least;
+                target = min_of(max_of(whole + ((double)whole < least), (u64)1), place.mass);
+            }
+            place = search.find(target, cut == 0);
         }
-        id = (i32)(u32)search.find(part_of(uniform, kept) + 1, false).entry;
+        id = (i32)(u32)place.entry;
     }
     if (thread == 0) a.ids[blockIdx.x] = id;
 }
