@@ -17,7 +17,7 @@ internal sealed unsafe partial class CudaBackend : Backend
 {
     public const uint EventWithoutTiming = 2;
     private const uint StreamNonBlocking = 1;
-    private const int RingBytes = 32 << 20, ReadBytes = 256;
+    private const int RingBytes = 32 << 20;
 
     [ThreadStatic] private static CudaBackend? t_current;
 
@@ -132,10 +132,10 @@ internal sealed unsafe partial class CudaBackend : Backend
     /// <summary>Pinned memory and an event for a read of a few bytes.</summary>
     public (nint Host, nint Event) RentRead(int bytes)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, ReadBytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, FewBytes);
         lock (_reads)
             if (_reads.TryPop(out (nint Host, nint Event) rented)) return rented;
-        Check(Driver.MemHostAlloc(out nint host, ReadBytes, 0), "cuMemHostAlloc");
+        Check(Driver.MemHostAlloc(out nint host, FewBytes, 0), "cuMemHostAlloc");
         Check(Driver.EventCreate(out nint done, EventWithoutTiming), "cuEventCreate");
         return (host, done);
     }

@@ -41,6 +41,7 @@ public sealed partial class CommandLineDocumentTests
             "inspect texts --json", "audit run --documents 2 --json", "info --json", "attention batch.safetensors out.safetensors --json",
             "bench step --lengths fixed:4x2 --layers 1 --width 8 --rounds 1 --warmup 0 --json", "bench gpt2 --lengths fixed:4x2 --layers 1 --width 8 --rounds 1 --warmup 0 --json",
             "bench attention --lengths fixed:16x2 --rounds 1 --json", "bench matmul --rounds 1 --json", "bench ops --tokens 16 --features 16 --rounds 1 --json",
+            "bench generate --layers 1 --width 8 --heads 2 --vocabulary 16 --lengths fixed:4x2 --max-tokens 3 --rounds 1 --json",
         })
         {
             CliResult result = Cli.RunIn(folder.Path, command.Split(' '));

@@ -223,6 +223,12 @@ inline u32 shared_address(const void* p, HERE) {
 }
 
 // The target holds garbage until the copy is waited for; then the source is read.
+inline u32 shared_add(u32* p, u32 x, HERE) {
+    u32* q = (u32*)emulator::shared_pointer(shared_address(p, place), 4, place);
+    u32 y = *q;
+    *q = y + x;
+    return y;
+}
 inline void copy_async_16(u32 shared, const void* global, int bytes, HERE) {
     if (bytes > 0 && (u64)global % 16 != 0) emulator::block()->fail(place, "global address %p is not a multiple of 16", global);
     emulator::block()->copy(emulator::shared_pointer(shared, 16, place), global, bytes, 16);

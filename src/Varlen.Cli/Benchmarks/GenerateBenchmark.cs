@@ -22,7 +22,8 @@ internal sealed record GenerateRow(
 /// <summary>All rows of a benchmark.</summary>
 /// <param name="Rows">The first prompt alone, and all together if there are more.</param>
 /// <param name="BytesPerSecond">Median of the bandwidths measured in between: reading on the CPU, copying on a GPU.</param>
-internal sealed record GenerateResult(IReadOnlyList<GenerateRow> Rows, double BytesPerSecond);
+/// <param name="WhyNotRecorded">Why a GPU's steps were not recorded; null when they were.</param>
+internal sealed record GenerateResult(IReadOnlyList<GenerateRow> Rows, double BytesPerSecond, string? WhyNotRecorded);
 
 /// <summary>Greedy generation, which is bound by reading all weights for each step, beside the bandwidth of memory.</summary>
 internal static class GenerateBenchmark
@@ -65,7 +66,7 @@ internal static class GenerateBenchmark
                 bandwidths.Add(beside);
                 batch.Samples.Add(sample with { Bandwidth = beside });
             }
-        return new([.. cases.Select(batch => batch.Row(bandwidths.Max()))], Median(bandwidths));
+        return new([.. cases.Select(batch => batch.Row(bandwidths.Max()))], Median(bandwidths), cases[0].WhyNotRecorded);
     }
 
     // Of the tables only the output layer is read whole; a step looks up rows of the others.
@@ -96,6 +97,8 @@ internal static class GenerateBenchmark
     {
         public List<Sample> Samples { get; } = [];
 
+        public string? WhyNotRecorded { get; private set; }
+
         // Each step's tokens come one after the other, and the first of them takes the time.
         public Sample Measure(int tokens)
         {
@@ -104,7 +107,8 @@ internal static class GenerateBenchmark
             var steps = new List<double>();
             double first = 0, step = 0;
             int drawn = 0;
-            foreach (GeneratedToken _ in new TextGenerator(model, -1).Generate(prompts.Select(ids => new GenerationPrompt(ids)), options))
+            var generator = new TextGenerator(model, -1);
+            foreach (GeneratedToken _ in generator.Generate(prompts.Select(ids => new GenerationPrompt(ids)), options))
             {
                 long now = Stopwatch.GetTimestamp();
                 step += Stopwatch.GetElapsedTime(last, now).TotalSeconds;
@@ -114,6 +118,7 @@ internal static class GenerateBenchmark
                 else steps.Add(step);
                 step = 0;
             }
+            WhyNotRecorded = generator.WhyNotRecorded;
             return new(first, [.. steps], Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
 

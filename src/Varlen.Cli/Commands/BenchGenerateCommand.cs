@@ -47,6 +47,7 @@ internal static class BenchGenerateCommand
         GenerateResult result = GenerateBenchmark.Run(model, lengths.Lengths, tokens, parse.GetValue(Rounds) ?? 3, seed);
         if (parse.GetValue(CommonOptions.Json)) WriteJson(lengths, model, result);
         else Print(model, result);
+        if (parse.GetValue(CommonOptions.Verbose) && result.WhyNotRecorded is { } why) Console.Error.WriteLine($"steps were not recorded: {Printable.Text(why)}");
         return (int)ExitCode.Done;
     }
 
@@ -80,7 +81,7 @@ internal static class BenchGenerateCommand
         JsonOutput.Write(new JsonObject
         {
             ["summary"] = "generate", ["layers"] = model.Layers, ["width"] = model.Width, ["heads"] = model.Heads, ["kv_heads"] = model.KeyValueHeads, ["vocabulary"] = model.VocabularySize,
-            ["bandwidth"] = Name(model), ["bandwidth_gb_s"] = JsonOutput.Number(result.BytesPerSecond * 1e-9, 2),
+            ["capture"] = model.Device != Device.Cpu && result.WhyNotRecorded is null, ["bandwidth"] = Name(model), ["bandwidth_gb_s"] = JsonOutput.Number(result.BytesPerSecond * 1e-9, 2),
         });
     }
 

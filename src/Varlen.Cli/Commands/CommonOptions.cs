@@ -20,7 +20,7 @@ internal static class CommonOptions
     public static Option<bool> Json { get; } = new("--json") { Description = "Print the result as JSON on the standard output, errors included.", Recursive = true };
 
     /// <summary>--verbose.</summary>
-    public static Option<bool> Verbose { get; } = new("--verbose") { Description = "Show where an error came from.", Recursive = true };
+    public static Option<bool> Verbose { get; } = new("--verbose") { Description = "Show where an error came from, and why a GPU does not record the steps of a text.", Recursive = true };
 
     /// <summary>--threads.</summary>
     public static Option<int?> Threads() => OptionParsers.Integer("--threads", 1, 1024, "CPU threads; all available processors by default. Results do not depend on it.");

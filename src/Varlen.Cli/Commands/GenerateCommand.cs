@@ -55,7 +55,9 @@ internal static class GenerateCommand
             BatchSize = parse.GetValue(Batch) ?? 32,
         };
         var output = new GeneratedTexts(json, isAlone: file is null && given.Length <= 1);
-        foreach (GeneratedToken token in new TextGenerator(trained.Model, trained.Tokenizer).Generate(prompts.Select(Encode), options)) output.Add(token);
+        var generator = new TextGenerator(trained.Model, trained.Tokenizer);
+        foreach (GeneratedToken token in generator.Generate(prompts.Select(Encode), options)) output.Add(token);
+        if (parse.GetValue(CommonOptions.Verbose) && generator.WhyNotRecorded is { } why) Console.Error.WriteLine($"steps were not recorded: {Printable.Text(why)}");
         return (int)ExitCode.Done;
 
         GenerationPrompt Encode(PromptText prompt)

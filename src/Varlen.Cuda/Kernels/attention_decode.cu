@@ -1,6 +1,6 @@
 // Attention of a few new tokens to many cached keys: decoding. It is bound by reading keys and values once, so the query heads that share a
 // key head are rows of one tile, and long sequences are split over blocks whose results a second kernel adds up in order. The number of
-// parts and their borders depend on the sequence's own lengths only.
+// parts and their borders depend on the sequence's own lengths only, whether the host cuts them or, in a recorded step, the kernel.
 // Options: ELEMENT, HEAD_DIM (a bucket; features beyond the real head dim are 0).
 #define FEATURES 1
 #include "attention_copy.cuh"
@@ -21,13 +21,39 @@ struct DecodeArguments {
     const DecodePart* list;
     const i32* pages;  // [sequences, columns], or null when keys lie in one piece
     i32 page_size, columns;
-    i32 tiles;  // of 16 rows, of the sequence with most
-    i32 unused;
+    i32 tiles;      // of 16 rows, of the sequence with most
+    i32 row_parts;  // parts that there is room for in each sequence, where there is no list
     Operand query, key, value, output;
     Statistic lse;
     float *part_output, *part_statistics;  // [parts, key heads, tiles, 16, dim] and [..., 2]
     const i32* divided;  // first parts of the sequences that have several
+    const i32* lengths;  // keys of each sequence, where the device alone knows them: then there is no list, and each sequence has one query
 };
+
+// The twins of DecodeParts.LeastKeys, MostParts and Step.
+constexpr i32 kLeastKeys = 256, kMostParts = 64, kPartStep = 64;
+
+// A part from the list, or as the host would have cut it. One that there is not has no queries.
+__device__ __forceinline__ DecodePart part_of(const DecodeArguments& a, int item) {
+    if (!a.lengths) return a.list[item];
+    const Problem& p = a.problem;
+    const i32 row = item / a.row_parts, index = item % a.row_parts, keys = a.lengths[row], at = p.bottom_right ? keys - 1 : 0;
+    i32 first = p.left == 0x7fffffff ? 0 : min_of(max_of(at - p.left, 0), keys), end = p.right == 0x7fffffff ? keys : min_of(max_of(at + p.right + 1, 0), keys);
+    first = first / kPartStep * kPartStep;
+    end = max_of(first, end);
+    const i32 size = max_of(kLeastKeys, (i32)ceil_div(ceil_div(end - first, kMostParts), kPartStep) * kPartStep), parts = max_of(1, (i32)ceil_div(end - first, size));
+    DecodePart part;
+    part.query_start = row;
+    part.key_start = 0;
+    part.queries = index < parts ? 1 : 0;
+    part.keys = keys;
+    part.first = first + index * size;
+    part.end = min_of(end, part.first + size);
+    part.row = row;
+    part.index = index;
+    part.parts = parts;
+    return part;
+}
 
 // The warps of a block take steps of keys in turn, each through two stages of its own; they meet only at the end.
 template <class T, int D> struct DecodeShape {
@@ -172,7 +198,7 @@ KERNEL(attention_decode, DecodeArguments, ThisShape::kThreads, 2) {
     const Shared s{memory, shared_address(memory)};
     const Problem& p = a.problem;
     const int unit = blockIdx.x / a.tiles, tile = blockIdx.x % a.tiles, key_head = unit % p.key_heads, item = unit / p.key_heads;
-    const DecodePart part = a.list[item];
+    const DecodePart part = part_of(a, item);
     DecodeRows rows;
     rows.group = p.query_heads / p.key_heads;
     rows.first = 16 * tile;
@@ -259,8 +285,9 @@ KERNEL(attention_decode, DecodeArguments, ThisShape::kThreads, 2) {
 KERNEL(attention_decode_combine, DecodeArguments, 128, 4) {
     typedef ELEMENT T;
     const Problem& p = a.problem;
-    const int unit = blockIdx.x / a.tiles, tile = blockIdx.x % a.tiles, key_head = unit % p.key_heads, item = a.divided[unit / p.key_heads];
-    const DecodePart part = a.list[item];
+    const int unit = blockIdx.x / a.tiles, tile = blockIdx.x % a.tiles, key_head = unit % p.key_heads, item = a.lengths ? unit / p.key_heads * a.row_parts : a.divided[unit / p.key_heads];
+    const DecodePart part = part_of(a, item);
+    if (part.parts == 1) return;
     DecodeRows rows;
     rows.group = p.query_heads / p.key_heads;
     rows.first = 16 * tile;

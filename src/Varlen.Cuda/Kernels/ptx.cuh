@@ -82,6 +82,13 @@ __device__ __forceinline__ u32 shared_address(const void* p) {
     return y;
 }
 
+// Adds to a number in shared memory that other threads add to, too; gives what was there before.
+__device__ __forceinline__ u32 shared_add(u32* p, u32 x) {
+    u32 y;
+    asm volatile("atom.shared.add.u32 %0, [%1], %2;" : "=r"(y) : "r"(shared_address(p)), "r"(x) : "memory");
+    return y;
+}
+
 // Copies 16 bytes from global to shared memory in the background; with bytes = 0 it reads nothing and writes zeros.
 __device__ __forceinline__ void copy_async_16(u32 shared, const void* global, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");

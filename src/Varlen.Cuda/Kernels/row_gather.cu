@@ -1,4 +1,5 @@
-// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1; or scatters them: destination[indices[i]] is source[i].
+// Moves rows: destination[i] is source[indices[i]], or a value where the index is -1; or scatters them: destination[indices[i]] is source[i], where
+// the index is not negative.
 #include "any_type.cuh"
 #include "vector.cuh"
 
@@ -43,15 +44,29 @@ KERNEL(gather_rows, GatherArguments, 256, 4) {
     }
 }
 
-template <class U> __device__ __forceinline__ void spread_rows(const GatherArguments& a) {
-    for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)gridDim.x * 256) {
-        i64 row, column;
-        place(a, i, row, column);
-        ((U*)a.destination)[a.indices[row] * a.stride + column] = ((const U*)a.source)[row * a.source_stride + column];
+struct ScatterArguments {
+    const void* sources[2];
+    void* destinations[2];
+    const i32* indices;
+    i64 rows, source_strides[2], strides[2];  // in units
+    Divider row_items;
+    i32 unit;
+};
+
+// Half of the blocks move rows of the one pair, half of the other.
+template <class U> __device__ __forceinline__ void spread_rows(const ScatterArguments& a) {
+    const int which = blockIdx.x & 1;
+    const U* source = (const U*)(which ? a.sources[1] : a.sources[0]);
+    U* destination = (U*)(which ? a.destinations[1] : a.destinations[0]);
+    const i64 source_stride = which ? a.source_strides[1] : a.source_strides[0], stride = which ? a.strides[1] : a.strides[0];
+    for (i64 i = (i64)(blockIdx.x >> 1) * 256 + threadIdx.x; i < a.rows * a.row_items.divisor; i += (i64)(gridDim.x >> 1) * 256) {
+        const i64 row = i <= 0x7fffffff ? a.row_items.divide((u32)i) : i / a.row_items.divisor, column = i - row * a.row_items.divisor;
+        const i32 to = a.indices[row];
+        if (to >= 0) destination[to * stride + column] = source[row * source_stride + column];
     }
 }
 
-KERNEL(scatter_rows, GatherArguments, 256, 4) {
+KERNEL(scatter_rows, ScatterArguments, 256, 4) {
     switch (a.unit) {
         case 16: spread_rows<Vec<u64, 2>>(a); break;
         case 8: spread_rows<u64>(a); break;

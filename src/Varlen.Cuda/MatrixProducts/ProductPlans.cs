@@ -5,8 +5,8 @@ namespace Varlen.Backends.Cuda.MatrixProducts;
 
 /// <summary>The plans of one device, made on first use and kept, with the library's handle and its workspace. One stream, so one workspace.</summary>
 /// <remarks>
-/// The library proposes algorithms for a shape, and its first proposal is not always its fastest. Where the device may be waited for, large products are
-/// timed once for each key. When rows must not depend on how many there are, the algorithm is chosen for <see cref="ProductKey.FixedRows"/> rows and
+/// The library proposes algorithms for a shape, and its first proposal is not always its fastest. Where the device may be waited for, large products, and
+/// those of few rows with large weights, are timed once for each key. When rows must not depend on how many there are, the algorithm is chosen for <see cref="ProductKey.FixedRows"/> rows and
 /// must take any number of them, add up the depth in one piece and need no workspace; nothing is timed.
 /// </remarks>
 internal sealed unsafe class ProductPlans
@@ -14,6 +14,8 @@ internal sealed unsafe class ProductPlans
     private const int WorkspaceBytes = 32 << 20, MostPlans = 1024, Candidates = 8, FixedCandidates = 32, Sweeps = 2, Repetitions = 3;
     // Below this many operations a product takes about as long as its launch.
     private const double WorthTiming = 1L << 30;
+    // Few rows take as long as reading the other operand, and how fast that is depends on the algorithm, however few operations there are.
+    private const long FewRows = 64, WorthReading = 1 << 20;
 
     private readonly CudaBackend _backend;
     private readonly Dictionary<ProductKey, ProductPlan?> _plans = [];
@@ -88,10 +90,13 @@ internal sealed unsafe class ProductPlans
         candidates = candidates[..Propose(plan, key, WorkspaceBytes, ReductionSchemes.Accumulator, candidates)];
         if (candidates.IsEmpty) return false;
         // Timing waits, which a capture may not: there, too, the choice is the library's.
-        int best = _backend is { TunesMatrixProducts: true, IsCapturing: false } && 2.0 * product.M * product.N * product.K * product.Batch >= WorthTiming ? Fastest(plan, product, candidates) : 0;
+        int best = _backend is { TunesMatrixProducts: true, IsCapturing: false } && IsWorthTiming(product) ? Fastest(plan, product, candidates) : 0;
         (plan.Algorithm, plan.WorkspaceBytes) = (candidates[best].Algorithm, candidates[best].WorkspaceBytes);
         return true;
     }
+
+    private static bool IsWorthTiming(in Product product) => 2.0 * product.M * product.N * product.K * product.Batch >= WorthTiming
+        || (Math.Min(product.M, product.N) <= FewRows && (product.M + product.N) * product.K * product.A.DType.Size() >= WorthReading);
 
     private bool ChooseForAnyRows(ProductPlan plan, ProductKey key, in Product product)
     {

@@ -4,7 +4,7 @@ using Varlen.Ops;
 
 namespace Varlen.Backends.Cuda;
 
-internal sealed unsafe partial class CudaBackend
+internal sealed unsafe partial class CudaBackend : IDecodingKernels
 {
     private const int DecodeRows = 16, CombineThreads = 128;
 
@@ -26,5 +26,24 @@ internal sealed unsafe partial class CudaBackend
         (int warps, int bytes) = DecodeParts.Shape(query.DType, bucket);
         Launch(DecodeKernel.With(query.DType, bucket), (long)parts.Count * keyHeads * tiles, 32 * warps, in arguments, bytes);
         if (isDivided) Launch(DecodeCombineKernel.With(query.DType, bucket), (long)parts.DividedCount * keyHeads * tiles, CombineThreads, in arguments);
+    }
+    public void Decode(Tensor query, Tensor keys, Tensor values, DecodeTable table, AttentionOptions options, double scale, Tensor output)
+    {
+        RequireComputeType("Attention", query);
+        (int rows, int heads, int dim, int keyHeads) = (query.Shape[0], query.Shape[1], query.Shape[2], keys.Shape[1]);
+        int tiles = (heads / keyHeads + DecodeRows - 1) / DecodeRows, parts = DecodeParts.Most(table.MostKeys), sums = parts > 1 ? checked(rows * parts * keyHeads * tiles * DecodeRows) : 0;
+        using Tensor partOutput = Tensor.AllocateUntracked([sums, dim], DType.Float32, Device), partStatistics = Tensor.AllocateUntracked([sums, 2], DType.Float32, Device);
+        using Tensor lse = Tensor.AllocateUntracked([heads, rows], DType.Float32, Device);
+        var arguments = new DecodeArguments
+        {
+            Problem = AttentionProblem.Of(new AttentionCall(null, null, options, scale), query, keys, null),
+            Pages = table.Pages.Pointer, PageSize = table.PageSize, Columns = table.Pages.Shape[1], Tiles = tiles, RowParts = parts, Lengths = table.Lengths.Pointer,
+            Query = AttentionOperand.Of(query), Key = AttentionOperand.Of(keys), Value = AttentionOperand.Of(values), Output = AttentionOperand.Of(output), Lse = AttentionStatistic.Of(lse),
+            PartOutput = partOutput.Pointer, PartStatistics = partStatistics.Pointer,
+        };
+        int bucket = new AttentionShape(query.DType, dim).Bucket;
+        (int warps, int bytes) = DecodeParts.Shape(query.DType, bucket);
+        Launch(DecodeKernel.With(query.DType, bucket), (long)rows * parts * keyHeads * tiles, 32 * warps, in arguments, bytes);
+        if (parts > 1) Launch(DecodeCombineKernel.With(query.DType, bucket), (long)rows * keyHeads * tiles, CombineThreads, in arguments);
     }
 }

@@ -69,6 +69,7 @@ internal sealed unsafe partial class CudaBackend : IMatrixProductKernels
         foreach (DType type in (ReadOnlySpan<DType>)[a.DType, b.DType, c.DType, bias?.DType ?? c.DType]) RequireComputeType("a matrix product", type);
         if (batch == 0 || c.Rows == 0 || c.Columns == 0) return;
         EnsureCurrent();
+        if (batch == 1 && factor == 0 && !accumulate && a.Columns > 0 && TryFewRows(a, b, c, bias, alpha)) return;
         bool isFlipped = c.IsTransposed;
         bool fits = a.DType == b.DType && (c.DType == a.DType || c.DType == DType.Float32) && a.Columns > 0 && !(isFlipped && bias is not null);
         if (fits)

@@ -27,19 +27,22 @@ internal sealed unsafe partial class CudaBackend : IRowGatherKernels, IRowScatte
         Launch((isMove ? GatherRowsKernel : GatherValuesKernel).With(), ElementBlocks(destination.Count / elements, 256), 256, in arguments);
     }
 
-    public void ScatterRows(Tensor source, Tensor indices, Tensor destination)
+    public void ScatterRows(RowScatter first, RowScatter second, Tensor indices)
     {
-        if (source.Count == 0) return;
-        long rows = indices.Count, features = source.Count / rows, sourceStride = RowGather.Stride(source, features), stride = RowGather.Stride(destination, features);
-        int size = source.DType.Size(), unit = 16;
-        while (unit > size && (((features | sourceStride | stride) * size) % unit != 0 || source.Pointer % unit != 0 || destination.Pointer % unit != 0)) unit /= 2;
+        if (first.Source.Count == 0) return;
+        long rows = indices.Count, features = first.Source.Count / rows;
+        int size = first.Source.DType.Size(), unit = 16;
+        foreach (RowScatter pair in (ReadOnlySpan<RowScatter>)[first, second])
+            while (unit > size && (((features | RowGather.Stride(pair.Source, features) | RowGather.Stride(pair.Destination, features)) * size) % unit != 0 || pair.Source.Pointer % unit != 0 || pair.Destination.Pointer % unit != 0)) unit /= 2;
         int elements = unit / size;
-        var arguments = new GatherArguments
+        var arguments = new ScatterArguments
         {
-            Source = source.Pointer, Destination = destination.Pointer, Indices = indices.Pointer, Rows = rows, SourceStride = sourceStride / elements, Stride = stride / elements,
-            Unit = unit, RowItems = new Divider(checked((int)(features / elements))),
+            FirstSource = first.Source.Pointer, SecondSource = second.Source.Pointer, FirstDestination = first.Destination.Pointer, SecondDestination = second.Destination.Pointer,
+            Indices = indices.Pointer, Rows = rows, Unit = unit, RowItems = new Divider(checked((int)(features / elements))),
+            FirstSourceStride = RowGather.Stride(first.Source, features) / elements, SecondSourceStride = RowGather.Stride(second.Source, features) / elements,
+            FirstStride = RowGather.Stride(first.Destination, features) / elements, SecondStride = RowGather.Stride(second.Destination, features) / elements,
         };
-        Launch(ScatterRowsKernel.With(), ElementBlocks(source.Count / elements, 256), 256, in arguments);
+        Launch(ScatterRowsKernel.With(), 2 * ElementBlocks(first.Source.Count / elements, 256), 256, in arguments);
     }
 
     /// <summary>A value's bits in an element type, repeated to eight bytes.</summary>
@@ -64,5 +67,14 @@ internal sealed unsafe partial class CudaBackend : IRowGatherKernels, IRowScatte
         public double FillValue;
         public Divider RowItems;
         public int Padding;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct ScatterArguments
+    {
+        public nint FirstSource, SecondSource, FirstDestination, SecondDestination, Indices;
+        public long Rows, FirstSourceStride, SecondSourceStride, FirstStride, SecondStride;
+        public Divider RowItems;
+        public int Unit;
     }
 }

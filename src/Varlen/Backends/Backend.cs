@@ -6,6 +6,9 @@ namespace Varlen.Backends;
 /// </summary>
 internal abstract unsafe class Backend
 {
+    /// <summary>Most that <see cref="StartRead"/> takes.</summary>
+    public const int FewBytes = 256;
+
     /// <summary>As users write it: "cpu", "cuda:1".</summary>
     public abstract string Name { get; }
 

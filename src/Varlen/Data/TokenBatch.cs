@@ -69,6 +69,13 @@ public abstract class TokenBatch : IDisposable
         (Layout, Attention) = (null!, null!);
     }
 
+    // Rows that are filled later, each a sequence; targets are not read, and the tokens stand in for them. What derives from TokenBatch sets the rest.
+    private protected TokenBatch(Tensor tokens, Tensor positions, SequenceLayout layout)
+    {
+        (Tokens, Targets, Positions, Layout) = (tokens, tokens, positions, layout);
+        Attention = null!;
+    }
+
     /// <summary>Token ids, Int32 <c>[rows]</c>.</summary>
     public Tensor Tokens { get; }
 

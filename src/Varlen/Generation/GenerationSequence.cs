@@ -1,3 +1,5 @@
+using Varlen.Ops;
+
 namespace Varlen.Generation;
 
 /// <summary>One prompt on its way to a text.</summary>
@@ -9,6 +11,7 @@ internal sealed class GenerationSequence
     private readonly TextTail? _tail;
     private readonly TokenSampler _sampler;
     private readonly HashSet<int>? _seen;
+    private readonly ulong _seed;
     private int _count, _read, _drawn;
 
     /// <param name="number">Number of the prompt.</param>
@@ -20,7 +23,8 @@ internal sealed class GenerationSequence
     public GenerationSequence(int number, GenerationPrompt prompt, GenerationOptions options, int maxLength, IReadOnlySet<int> ends, TextTail? tail)
     {
         (Number, _options, _ends, _tail) = (number, options, ends, tail);
-        _sampler = new TokenSampler(options.Temperature, options.TopK, options.TopP, (ulong)(prompt.Seed ?? options.Seed), options.RepetitionPenalty);
+        _seed = (ulong)(prompt.Seed ?? options.Seed);
+        _sampler = new TokenSampler(options.Temperature, options.TopK, options.TopP, _seed, options.RepetitionPenalty);
         _count = Math.Min(prompt.Ids.Length, maxLength);
         // Room for what is to come only: many short texts need not each hold the model's longest.
         _window = new int[(int)Math.Min(maxLength, (long)_count + options.MaxTokens)];
@@ -33,6 +37,9 @@ internal sealed class GenerationSequence
 
     private int MaxLength { get; }
 
+    /// <summary>Most tokens that the model will have read of it at a time.</summary>
+    public int MostTokens => _window.Length;
+
     /// <summary>Tokens that the model has not read.</summary>
     public ReadOnlyMemory<int> Unread => _window.AsMemory(_read.._count);
 
@@ -42,11 +49,18 @@ internal sealed class GenerationSequence
     /// <summary>The event of a prompt that is given no token.</summary>
     public GeneratedToken Nothing => new(Number, -1, _tail is null ? null : "", GenerationEnd.Length);
 
+    /// <summary>What a device needs to know to draw what follows the tokens.</summary>
+    /// <param name="slot">The sequence's marks there.</param>
+    public SampledRow Row(int slot) => SampledRow.Of(slot, _window[_count - 1], _seed, _drawn);
+
     /// <summary>Draws what follows the tokens, which have now been read.</summary>
-    public GeneratedToken Draw(ReadOnlySpan<float> logits)
+    public GeneratedToken Draw(ReadOnlySpan<float> logits) => Take(_sampler.Draw(logits, _drawn, _seen));
+
+    /// <summary>Takes what was drawn behind the tokens, which have now been read.</summary>
+    public GeneratedToken Take(int id)
     {
         _read = _count;
-        int id = _sampler.Draw(logits, _drawn++, _seen);
+        _drawn++;
         _seen?.Add(id);
         GenerationEnd end = _ends.Contains(id) ? GenerationEnd.EndOfText : _drawn == _options.MaxTokens ? GenerationEnd.Length : GenerationEnd.None;
         string? text = null;

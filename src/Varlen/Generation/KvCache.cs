@@ -11,7 +11,7 @@ namespace Varlen.Generation;
 /// results are those of reading everything again, to the bit.
 /// </summary>
 /// <remarks>Not thread-safe. The model stays its owner's; its weights must not change while the cache holds tokens.</remarks>
-public sealed class KvCache : IDisposable
+public sealed partial class KvCache : IDisposable
 {
     /// <summary>Tokens of a page.</summary>
     public const int PageSize = 64;
@@ -61,6 +61,7 @@ public sealed class KvCache : IDisposable
         using var frame = TensorScope.Begin();
         using var step = new Step(this, moving, tokens);
         using var batch = new CachedBatch(step, _model.Device);
+        if (_expected is not null && !HasRoom) MakeRoom();
         bool training = _model.IsTraining;
         if (training) _model.Eval();
         try
@@ -105,6 +106,7 @@ public sealed class KvCache : IDisposable
     private Tensor Room(ref Tensor? pages)
     {
         if (pages?.Shape[0] >= _pages.Count) return pages;
+        Moves++;
         Tensor larger = Tensor.Empty([_pages.Count, PageSize, _model.KeyValueHeads, _model.HeadDim], _model.DType, _model.Device).Keep();
         if (pages is not null)
         {
@@ -112,6 +114,21 @@ public sealed class KvCache : IDisposable
             pages.Dispose();
         }
         return pages = larger;
+    }
+
+    // Keys and values of new tokens to their places in a layer's pages.
+    private (Tensor Keys, Tensor Values) Put(int layer, Tensor key, Tensor value, Tensor places)
+    {
+        Tensor keys = Room(ref _keys[layer]), values = Room(ref _values[layer]);
+        Op.Require<IRowScatterKernels>(nameof(KvCache), key, value, keys, values).ScatterRows(new(key, Rows(keys)), new(value, Rows(values)), places);
+        return (keys, values);
+
+        static Tensor Rows(Tensor pages) => pages.View(-1, pages.Shape[2], pages.Shape[3]);
+    }
+
+    private static void RequireCausal(AttentionLayer layer)
+    {
+        if (!layer.Causal) throw new NotSupportedException("a model whose tokens see what comes after them cannot go on from a cache; make it with Causal = true");
     }
 
     /// <summary>What all layers of one pass share.</summary>
@@ -161,16 +178,11 @@ public sealed class KvCache : IDisposable
     {
         public override Tensor Attend(Tensor query, Tensor key, Tensor value, AttentionLayer layer)
         {
-            if (!layer.Causal) throw new NotSupportedException("a model whose tokens see what comes after them cannot go on from a cache; make it with Causal = true");
-            Tensor keys = step.Cache.Room(ref step.Cache._keys[layer.Index]), values = step.Cache.Room(ref step.Cache._values[layer.Index]);
-            Put(key, keys);
-            Put(value, values);
+            RequireCausal(layer);
+            (Tensor keys, Tensor values) = step.Cache.Put(layer.Index, key, value, step.Places);
             return step.IsFresh
                 ? F.VarlenAttention(query, key, value, step.Layout, step.Layout, Options(layer))
                 : F.VarlenAttention(query, keys, values, step.Layout, step.Pages, Options(layer));
         }
-
-        private void Put(Tensor rows, Tensor pages)
-            => Op.Require<IRowScatterKernels>(nameof(KvCache), rows, pages).ScatterRows(rows, step.Places, pages.View(-1, pages.Shape[2], pages.Shape[3]));
     }
 }

@@ -30,9 +30,17 @@ internal sealed class PageAllocator(int sequences, int mostPages)
         }
     }
 
-    private void Grow()
+    /// <summary>Brings pages into being until there are so many, as far as sequences can have them.</summary>
+    public void Reserve(int count)
     {
-        int larger = (int)Math.Min((long)_pages.Length * mostPages, Math.Max(Count + (Count / 2), Count + 1));
+        int larger = (int)Math.Min((long)_pages.Length * mostPages, count);
+        if (larger > Count) GrowTo(larger);
+    }
+
+    private void Grow() => GrowTo((int)Math.Min((long)_pages.Length * mostPages, Math.Max(Count + (Count / 2), Count + 1)));
+
+    private void GrowTo(int larger)
+    {
         for (int page = larger - 1; page >= Count; page--) _free.Push(page);
         Count = larger;
     }

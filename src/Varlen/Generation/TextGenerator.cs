@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Varlen.Models;
+using Varlen.Ops;
 using Varlen.Text;
 
 namespace Varlen.Generation;
@@ -10,7 +11,7 @@ namespace Varlen.Generation;
 /// </summary>
 /// <remarks>
 /// A prompt's tokens are a function of the prompt, the options and the model on one machine: on the CPU to the bit, on a GPU as far as the
-/// logits are, which deterministic mode makes independent of the batch.
+/// logits are, which deterministic mode makes independent of the batch. A GPU draws the tokens itself, and records the step that adds one to each text.
 /// </remarks>
 public sealed class TextGenerator
 {
@@ -20,6 +21,12 @@ public sealed class TextGenerator
     private readonly CausalLanguageModel _model;
     private readonly Tokenizer? _tokenizer;
     private readonly HashSet<int> _ends;
+
+    /// <summary>Whether steps are recorded where a device can; false runs the same steps as they are, to compare with.</summary>
+    internal bool Records { get; init; } = true;
+
+    /// <summary>Why the steps of the latest texts are not recorded, on a device that records; null when they are.</summary>
+    internal string? WhyNotRecorded { get; private set; }
 
     /// <summary>A generator of ids.</summary>
     /// <param name="model">The model, which stays its owner's.</param>
@@ -85,7 +92,10 @@ public sealed class TextGenerator
     private IEnumerable<GeneratedToken> Stream(IEnumerable<GenerationPrompt> prompts, GenerationOptions options)
     {
         var slots = new GenerationSequence?[options.BatchSize];
+        var group = new Group(slots.Length);
         using var cache = new KvCache(_model, slots.Length);
+        using DeviceSampler? sampler = DeviceSampler.For(_model, options);
+        using DecodeStep? step = DecodeStep.For(cache, sampler, Records);
         using IEnumerator<GenerationPrompt> waiting = prompts.GetEnumerator();
         bool more = true;
         for (int number = 0; ;)
@@ -95,20 +105,30 @@ public sealed class TextGenerator
                 if (slots[slot] is not null || !(more = waiting.MoveNext())) continue;
                 Check(waiting.Current, number);
                 var sequence = new GenerationSequence(number++, waiting.Current, options, _model.MaxLength, _ends, _tokenizer is null ? null : new TextTail(_tokenizer, options.Stop));
-                if (options.MaxTokens > 0) slots[slot] = sequence;
-                else yield return sequence.Nothing;
+                if (options.MaxTokens == 0)
+                {
+                    yield return sequence.Nothing;
+                    continue;
+                }
+                slots[slot] = sequence;
+                sampler?.Begin(slot, waiting.Current.Ids.Span);
+                if (step is not null) cache.Expect(slot, sequence.MostTokens);
             }
-            int[] group = NextGroup(slots, cache);
-            if (group.Length == 0 && more) continue;
-            if (group.Length == 0) yield break;
-            float[] logits = Read(cache, slots, group);
-            for (int i = 0; i < group.Length; i++)
+            bool isFresh = NextGroup(group, slots, cache);
+            if (group.Count == 0 && more) continue;
+            if (group.Count == 0) yield break;
+            if (step is null || isFresh) Read(cache, sampler, slots, group);
+            else Decode(step, slots, group);
+            WhyNotRecorded ??= step?.WhyNotRecorded;
+            for (int i = 0; i < group.Count; i++)
             {
-                GeneratedToken token = slots[group[i]]!.Draw(logits.AsSpan(i * _model.VocabularySize, _model.VocabularySize));
+                int slot = group.Slots[i];
+                // What no device drew, or could not, because the logits are damaged.
+                GeneratedToken token = group.Ids[i] >= 0 ? slots[slot]!.Take(group.Ids[i]) : slots[slot]!.Draw(group.Logits.AsSpan(i * _model.VocabularySize, _model.VocabularySize));
                 if (token.End != GenerationEnd.None)
                 {
-                    slots[group[i]] = null;
-                    cache.Clear(group[i]);
+                    slots[slot] = null;
+                    cache.Clear(slot);
                 }
                 yield return token;
             }
@@ -116,29 +136,71 @@ public sealed class TextGenerator
     }
 
     // New prompts first, up to a number of tokens: they are read without the cache. Else all that go on.
-    private static int[] NextGroup(GenerationSequence?[] slots, KvCache cache)
+    private static bool NextGroup(Group group, GenerationSequence?[] slots, KvCache cache)
     {
-        var fresh = new List<int>();
         int tokens = 0;
+        group.Count = 0;
         for (int slot = 0; slot < slots.Length; slot++)
         {
             if (slots[slot] is not { IsFresh: true } sequence) continue;
-            if (fresh.Count > 0 && tokens + sequence.Unread.Length > MostPromptTokens) break;
+            if (group.Count > 0 && tokens + sequence.Unread.Length > MostPromptTokens) break;
             tokens += sequence.Unread.Length;
             cache.Clear(slot);
-            fresh.Add(slot);
+            group.Add(slot);
         }
-        return fresh.Count > 0 ? [.. fresh] : [.. Enumerable.Range(0, slots.Length).Where(slot => slots[slot] is not null)];
+        if (group.Count > 0) return true;
+        for (int slot = 0; slot < slots.Length; slot++)
+            if (slots[slot] is not null) group.Add(slot);
+        return false;
     }
 
-    private static float[] Read(KvCache cache, GenerationSequence?[] slots, int[] group)
+    private static void Read(KvCache cache, DeviceSampler? sampler, GenerationSequence?[] slots, Group group)
     {
         using TensorScope scope = TensorScope.Begin();
         var tokens = new ReadOnlyMemory<int>[slots.Length];
-        foreach (int slot in group) tokens[slot] = slots[slot]!.Unread;
-        Tensor logits = cache.Advance(tokens).To(dtype: DType.Float32);
+        foreach (int slot in group.Slots.AsSpan(0, group.Count)) tokens[slot] = slots[slot]!.Unread;
+        Tensor logits = cache.Advance(tokens);
+        Span<int> ids = group.Ids.AsSpan(0, group.Count);
+        if (sampler is null) ids.Fill(-1);
+        else sampler.Draw(logits, group.FillRows(slots), ids);
+        if (ids.Contains(-1)) group.Logits = Values(logits);
+    }
+
+    private static void Decode(DecodeStep step, GenerationSequence?[] slots, Group group)
+    {
+        Span<int> ids = group.Ids.AsSpan(0, group.Count);
+        step.Run(group.FillRows(slots), ids);
+        if (!ids.Contains(-1)) return;
+        using TensorScope scope = TensorScope.Begin();
+        group.Logits = Values(step.Logits(group.Count));
+    }
+
+    private static float[] Values(Tensor logits)
+    {
+        logits = logits.To(dtype: DType.Float32).Contiguous();
         float[] values = GC.AllocateUninitializedArray<float>(checked((int)logits.Count));
         logits.Device.Backend.CopyToHost(logits.Pointer, MemoryMarshal.AsBytes(values.AsSpan()));
         return values;
+    }
+
+    /// <summary>Slots that go on together, and what came of it; used again for every step.</summary>
+    private sealed class Group(int slots)
+    {
+        private readonly SampledRow[] _rows = new SampledRow[slots];
+
+        public int Count { get; set; }
+        public int[] Slots { get; } = new int[slots];
+
+        /// <summary>Tokens that a device drew; -1 where the host is to draw from <see cref="Logits"/>.</summary>
+        public int[] Ids { get; } = new int[slots];
+        public float[] Logits { get; set; } = [];
+
+        public void Add(int slot) => Slots[Count++] = slot;
+
+        public ReadOnlySpan<SampledRow> FillRows(GenerationSequence?[] slots)
+        {
+            for (int i = 0; i < Count; i++) _rows[i] = slots[Slots[i]]!.Row(Slots[i]);
+            return _rows.AsSpan(0, Count);
+        }
     }
 }

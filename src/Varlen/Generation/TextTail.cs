@@ -23,7 +23,9 @@ internal sealed class TextTail(Tokenizer tokenizer, IReadOnlyList<string> stops)
         if (_characters.Length < bytes.Length + 4) _characters = new char[2 * bytes.Length];
         _held.Append(_characters, 0, _decoder.GetChars(bytes, _characters, flush: last));
         string text = _held.ToString();
-        int stop = stops.Select(s => text.IndexOf(s, StringComparison.Ordinal)).Where(at => at >= 0).DefaultIfEmpty(-1).Min();
+        int stop = -1;
+        foreach (string end in stops)
+            if (text.IndexOf(end, StringComparison.Ordinal) is >= 0 and int at && (stop < 0 || at < stop)) stop = at;
         int certain = stop >= 0 ? stop : last ? text.Length : text.Length - Held(text);
         _held.Remove(0, certain);
         return (text[..certain], stop >= 0);

@@ -147,6 +147,16 @@ public abstract class CausalLanguageModel : Module<TokenBatch, Tensor>
         Tensor Indices(int[] of) => Tensor.From(of, [of.Length], features.Device);
     }
 
+    /// <summary>As <see cref="LastLogits(TokenBatch)"/> of a batch whose rows are a sequence each, into memory that was there before and whose rows may lie apart.</summary>
+    internal void LastLogits(TokenBatch batch, Tensor logits)
+    {
+        Check(batch);
+        using var frame = TensorScope.Begin();
+        Tensor features = Matrix.Fitting(Features(batch, Embed(batch))), weight = Matrix.Fitting(Head.Weight);
+        var output = new Matrix(logits.Pointer, logits.DType, logits.Shape[0], logits.Shape[1], logits.Strides[0]);
+        Op.Require<IMatrixProductKernels>(nameof(LastLogits), features, weight).Multiply(Matrix.From(features), Matrix.From(weight).Transposed, output, accumulate: false, Head.Bias);
+    }
+
     /// <summary>Logits of every row, <c>[rows, vocabulary]</c>; those of padding mean nothing.</summary>
     protected override Tensor ForwardCore(TokenBatch input)
     {

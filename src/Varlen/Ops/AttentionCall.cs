@@ -132,5 +132,6 @@ internal static class Attention
         Op.Check(keyHeads > 0 ? queryHeads % keyHeads == 0 : queryHeads == 0, op, nameof(key), $"key has {keyHeads} heads, query has {queryHeads}; query heads must be a multiple");
     }
 
-    private static Tensor DenseFeatures(Tensor operand) => operand.Strides[^1] == 1 || operand.Shape[-1] == 1 ? operand : operand.Contiguous();
+    /// <summary>A tensor whose features lie densely.</summary>
+    public static Tensor DenseFeatures(Tensor operand) => operand.Strides[^1] == 1 || operand.Shape[-1] == 1 ? operand : operand.Contiguous();
 }

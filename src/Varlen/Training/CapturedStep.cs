@@ -1,7 +1,6 @@
 using Varlen.Backends;
 using Varlen.Data;
 using Varlen.Models;
-using Varlen.Nn;
 using Varlen.Optim;
 
 namespace Varlen.Training;
@@ -24,10 +23,7 @@ public sealed class CapturedStep : IDisposable
     private readonly Action<IReadOnlyList<TokenBatch>> _step;
     private readonly BatchSlot[] _slots;
     private readonly Backend _backend;
-    private Recorder? _recorder;
-    private Phase _phase;
-    private Circumstances? _circumstances;
-    private Parameter[] _updated = [];
+    private readonly StepRecording? _recording;
 
     /// <summary>Prepares a step; nothing runs yet.</summary>
     /// <param name="model">The model, on the device where it will stay.</param>
@@ -47,17 +43,15 @@ public sealed class CapturedStep : IDisposable
         ArgumentNullException.ThrowIfNull(step);
         ArgumentOutOfRangeException.ThrowIfLessThan(batches, 1);
         (_model, _step, Limits, _backend) = (model, step, limits.Checked(nameof(limits)), model.Device.Backend);
-        _recorder = captures ? _backend.MakeRecorder() : null;
-        _slots = [.. Enumerable.Range(0, batches).Select(_ => new BatchSlot(limits, Math.Min(limits.Tokens, model.MaxLength), model.Device, keepsAddresses: _recorder is not null))];
+        _recording = captures ? StepRecording.Of(model, RunStep) : null;
+        _slots = [.. Enumerable.Range(0, batches).Select(_ => new BatchSlot(limits, Math.Min(limits.Tokens, model.MaxLength), model.Device, keepsAddresses: _recording is not null))];
     }
-
-    private enum Phase { Cold, Warm, Measured, Recorded }
 
     /// <summary>What batches may hold.</summary>
     public BatchLimits Limits { get; }
 
     /// <summary>Whether runs are replays by now.</summary>
-    public bool IsRecorded => _phase == Phase.Recorded;
+    public bool IsRecorded => _recording is { IsRecorded: true };
 
     /// <summary>Runs the step, without a wait once it is recorded. The batches may be disposed right afterwards.</summary>
     /// <param name="batches">As many batches as the step takes, on the model's device or the CPU.</param>
@@ -74,76 +68,16 @@ public sealed class CapturedStep : IDisposable
             _model.Check(batch);
         }
         for (int i = 0; i < batches.Length; i++) _slots[i].Fill(batches[i]);
-        if (_recorder is null) _step(_slots);
-        else Advance();
+        if (_recording is null) RunStep();
+        else _recording.Run();
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _recorder?.Dispose();
+        _recording?.Dispose();
         foreach (BatchSlot slot in _slots) slot.Dispose();
     }
 
-    private void Advance()
-    {
-        if (_circumstances is not null && !_circumstances.HoldFor(_model, _backend)) Forget();
-        switch (_phase)
-        {
-            case Phase.Cold:
-                // Makes what stays: gradients, the optimiser's state, kernels, plans of products.
-                _step(_slots);
-                _circumstances = new Circumstances(_model, _backend);
-                _phase = Phase.Warm;
-                break;
-            case Phase.Warm:
-                _recorder!.Measure(RunStep);
-                _phase = Phase.Measured;
-                break;
-            case Phase.Measured:
-                Record();
-                _recorder!.Replay();
-                _phase = Phase.Recorded;
-                break;
-            case Phase.Recorded:
-                _recorder!.Replay();
-                // The kernels have brought the compute copies up to date.
-                foreach (Parameter parameter in _updated) parameter.MarkUpdated(copyIsFresh: true);
-                break;
-        }
-    }
-
-    private void Record()
-    {
-        IReadOnlyList<Parameter> parameters = _model.Parameters();
-        int[] versions = [.. parameters.Select(parameter => parameter.Version)];
-        _recorder!.Record(RunStep);
-        _updated = [.. parameters.Where((parameter, i) => parameter.Version != versions[i])];
-    }
-
     private void RunStep() => _step(_slots);
-
-    private void Forget()
-    {
-        _recorder!.Dispose();
-        _recorder = _backend.MakeRecorder();
-        (_phase, _circumstances) = (Phase.Cold, null);
-    }
-
-    /// <summary>What a recording takes for granted: where the parameters are, and what decides which kernels run.</summary>
-    private sealed class Circumstances(CausalLanguageModel model, Backend backend)
-    {
-        private readonly (Parameter Parameter, Tensor Master, Tensor Value)[] _tensors = [.. model.Parameters().Select(parameter => (parameter, parameter.Master, parameter.Value))];
-        private readonly (bool, bool, bool, StepState?) _modes = Modes(model, backend);
-
-        public bool HoldFor(CausalLanguageModel model, Backend backend)
-        {
-            if (_modes != Modes(model, backend)) return false;
-            foreach ((Parameter parameter, Tensor master, Tensor value) in _tensors)
-                if (!ReferenceEquals(parameter.Master, master) || !ReferenceEquals(parameter.Value, value)) return false;
-            return true;
-        }
-
-        private static (bool, bool, bool, StepState?) Modes(CausalLanguageModel model, Backend backend) => (model.IsTraining, GradMode.IsEnabled, backend.Deterministic, model.StepState);
-    }
 }

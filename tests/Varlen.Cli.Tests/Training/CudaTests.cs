@@ -55,6 +55,32 @@ public sealed class CudaTests : IDisposable
         Run([.. bench, "--strategy", "dense-mask"]).AssertEnds(2, "--capture on does not go with --strategy dense-mask");
     }
 
+    /// <summary>With everything that narrows the choice, texts that come and go are those of the CPU: their tokens are drawn by one rule from one stream.</summary>
+    [Fact]
+    public void TextsAreThoseOfTheCpu()
+    {
+        CliResult trained = Cli.RunIn(_workspace.Path, _workspace.Arguments("run", "--steps", "4", "--device", "cpu", "--json"));
+        Assert.True(trained.ExitCode == 0, trained.Error);
+        foreach (string[] choice in (string[][])[["--temperature", "0"], ["--top-k", "5", "--top-p", "0.9", "--repetition-penalty", "1.3", "--seed", "4"]])
+        {
+            string[] generate = ["generate", _workspace["run"], "-p", "to be", "-p", "that is the question, whether", "-p", "or", "--max-tokens", "12", "--batch", "2", "--precision", "fp32", .. choice, "--device"];
+            CliResult cuda = Run([.. generate, "cuda", "--verbose"]), cpu = Cli.RunIn(_workspace.Path, [.. generate, "cpu"]);
+            Assert.True(cuda.ExitCode == 0, cuda.Error);
+            Assert.Equal(cpu.Output, cuda.Output);
+            Assert.DoesNotContain("not recorded", cuda.Error, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void BenchTimesRecordedTexts()
+    {
+        CliResult result = Run("bench", "generate", "--device", "cuda", "--layers", "1", "--width", "16", "--heads", "1", "--vocabulary", "32", "--lengths", "uniform:1..9x3", "--max-tokens", "7", "--rounds", "1", "--json");
+        Assert.True(result.ExitCode == 0, result.Error);
+        System.Text.Json.JsonElement[] lines = [.. result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => System.Text.Json.JsonDocument.Parse(line).RootElement)];
+        Assert.Equal([7, 21], lines[..^1].Select(line => line.GetProperty("tokens").GetInt32()));
+        Assert.True(lines[^1].GetProperty("capture").GetBoolean());
+    }
+
     [Fact]
     public void FilesOfDoublesAndMissingDevicesAreRefused()
     {

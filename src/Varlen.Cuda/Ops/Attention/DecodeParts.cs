@@ -23,10 +23,10 @@ internal struct DecodeArguments
     public nint List, Pages;
     public int PageSize, Columns;
     public int Tiles;
-    public int Unused;
+    public int RowParts;
     public AttentionOperand Query, Key, Value, Output;
     public AttentionStatistic Lse;
-    public nint PartOutput, PartStatistics, Divided;
+    public nint PartOutput, PartStatistics, Divided, Lengths;
 }
 
 /// <summary>
@@ -38,7 +38,7 @@ internal sealed class DecodeParts : IDisposable
     /// <summary>Most queries of such a sequence.</summary>
     public const int MostQueries = 16;
 
-    // Long enough that starting a block and adding up parts cost little beside it, short enough that one sequence fills the device.
+    // The twins of kLeastKeys, kMostParts and kPartStep. Long enough that starting a block and adding up parts cost little beside it, short enough that one sequence fills the device.
     private const int LeastKeys = 256, MostParts = 64, Step = 64;
 
     private readonly SentMemory _memory;
@@ -80,6 +80,9 @@ internal sealed class DecodeParts : IDisposable
     public int MaxQueries { get; }
 
     public static bool Takes(AttentionSpan span) => span.Queries is > 0 and <= MostQueries;
+
+    /// <summary>Parts of a sequence with one query and at most so many keys.</summary>
+    public static int Most(int keys) => Math.Clamp((keys + LeastKeys - 1) / LeastKeys, 1, MostParts);
 
     /// <summary>Warps of a block, and its shared memory; the twin of <c>DecodeShape</c>.</summary>
     public static (int Warps, int Bytes) Shape(DType dtype, int bucket)

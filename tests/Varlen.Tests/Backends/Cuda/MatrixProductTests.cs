@@ -127,8 +127,41 @@ public sealed class MatrixProductTests
         }
     }
 
-    [Fact]
-    public void TimingChangesNothingButSpeed()
+    /// <summary>Few rows have kernels of their own, in which a row's bits do not depend on the others.</summary>
+    [Theory]
+    [InlineData(DType.Float32)]
+    [InlineData(DType.BFloat16)]
+    [InlineData(DType.Float16)]
+    public void FewRowsMatchTheReference(DType dtype)
+    {
+        Device cuda = TestDevices.Cuda();
+        var backend = (CudaBackend)cuda.Backend;
+        int plans = backend.Products.Count;
+        foreach ((int n, int k) in new[] { (8, 8), (24, 264), (1000, 72), (40, 2056), (136, 1032) })
+            foreach (bool transposed in (bool[])[false, true])
+            {
+                for (int m = 1; m <= 4; m++)
+                    foreach (bool bias in (bool[])[false, true])
+                        Check(cuda, new Case(m, n, k, dtype, dtype) { TransposedB = transposed, Bias = bias, Alpha = bias ? 1 : -0.75 });
+                using TensorScope scope = TensorScope.Begin();
+                Tensor x = Tensor.Randn([4, k], 1, dtype).To(cuda), w = Tensor.Randn(transposed ? [n, k] : [k, n], 2, dtype).To(cuda), all = Product(x), alone = Product(x.Narrow(0, 2, 1)), two = Product(x.Narrow(0, 1, 2));
+                Numeric.AssertSameBits(all.Narrow(0, 2, 1).Clone(), alone);
+                Numeric.AssertSameBits(all.Narrow(0, 1, 2).Clone(), two);
+
+                Tensor Product(Tensor rows)
+                {
+                    Tensor result = Tensor.Empty([rows.Shape[0], n], dtype, cuda);
+                    backend.Multiply(Matrix.From(rows), transposed ? Matrix.From(w).Transposed : Matrix.From(w), Matrix.From(result), accumulate: false, null, 1, 1);
+                    return result;
+                }
+            }
+        Assert.Equal(plans, backend.Products.Count);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void TimingChangesNothingButSpeed(bool fewRows)
     {
         Device cuda = TestDevices.Cuda();
         var backend = (CudaBackend)cuda.Backend;
@@ -136,8 +169,8 @@ public sealed class MatrixProductTests
         try
         {
             using TensorScope scope = TensorScope.Begin();
-            // Large enough to be timed, and of a shape that no other test has.
-            (int m, int n, int k) = TestDevices.IsSlow ? (1 << 10, 1 << 9, 1 << 10) : (4096, 1111, 1024);
+            // Large enough to be timed, or few rows of large weights, and of a shape that no other test has.
+            (int m, int n, int k) = fewRows ? (5, 1111, 512) : TestDevices.IsSlow ? (1 << 10, 1 << 9, 1 << 10) : (4096, 1111, 1024);
             Tensor a = Tensor.Randn([m, k], 1, DType.BFloat16).To(cuda), b = Tensor.Randn([k, n], 2, DType.BFloat16).To(cuda), c = Tensor.Ones([m, n]).To(cuda);
             backend.TunesMatrixProducts = true;
             (int timed, long waits) = (backend.Products.Timed, backend.Waits);
