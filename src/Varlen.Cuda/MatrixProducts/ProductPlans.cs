@@ -7,7 +7,7 @@ namespace Varlen.Backends.Cuda.MatrixProducts;
 /// <remarks>
 /// The library proposes algorithms for a shape, and its first proposal is not always its fastest. Where the device may be waited for, large products, and
 /// those of few rows with large weights, are timed once for each key. When rows must not depend on how many there are, the algorithm is chosen for <see cref="ProductKey.FixedRows"/> rows and
-/// must take any number of them, add up the depth in one piece and need no workspace; nothing is timed.
+/// must take any number of them and add up the depth in one piece; nothing is timed.
 /// </remarks>
 internal sealed unsafe class ProductPlans
 {
@@ -113,10 +113,11 @@ internal sealed unsafe class ProductPlans
             {
                 if (!takesAll) break;
                 plan.Describe(product.Resized(rows, columns, batch));
-                takesAll = plan.Accepts(_handle, candidate.Algorithm, 0);
+                takesAll = plan.Accepts(_handle, candidate.Algorithm, WorkspaceBytes);
             }
             if (!takesAll) continue;
-            plan.Algorithm = candidate.Algorithm;
+            // For very many rows blocks of some algorithms draw their tiles from a counter, which takes a few bytes; sums stay in one piece.
+            (plan.Algorithm, plan.WorkspaceBytes) = (candidate.Algorithm, WorkspaceBytes);
             return true;
         }
         return false;
