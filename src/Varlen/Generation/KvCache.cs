@@ -110,7 +110,8 @@ public sealed partial class KvCache : IDisposable
         Tensor larger = Tensor.Empty([_pages.Count, PageSize, _model.KeyValueHeads, _model.HeadDim], _model.DType, _model.Device).Keep();
         if (pages is not null)
         {
-            larger.Narrow(0, 0, pages.Shape[0]).CopyFrom(pages);
+            using Tensor begin = larger.Narrow(0, 0, pages.Shape[0]);
+            begin.CopyFrom(pages);
             pages.Dispose();
         }
         return pages = larger;

@@ -125,6 +125,25 @@ public sealed class DecodeStepTests
         Memory.AssertReleasesAll(() => Assert.Equal(30, recording.Generate(prompts, options).Take(30).Count()));
     }
 
+    /// <summary>Pages that are taken one by one move memory, which is released, and the step is recorded anew.</summary>
+    [Fact]
+    public void PagesThatGrowReleaseWhatTheyWere()
+    {
+        Device device = TestDevices.Cuda();
+        using CausalLanguageModel model = Make("gpt2", device);
+        Memory.AssertReleasesAll(() =>
+        {
+            using var side = new Side(model, new GenerationOptions { Temperature = 0 }, records: true);
+            side.Begin(0, Ids(60, 1));
+            // Nobody said how long it may become, and its pages are not those of the first reservation.
+            for (int i = 0; i < 10; i++) side.Run([SampledRow.Of(0, 3, 1, i)]);
+            Assert.Equal(70, side.Cache.Lengths[0]);
+            side.Begin(1, Ids(400, 2));
+            side.Run([SampledRow.Of(0, 3, 1, 1), SampledRow.Of(1, 3, 1, 1)]);
+            Assert.True(side.Step.Plans > 1);
+        });
+    }
+
     /// <summary>A model that does what cannot be recorded generates all the same, and the reason is told.</summary>
     [Fact]
     public void WhatCannotBeRecordedRunsAsItIs()
@@ -188,6 +207,7 @@ public sealed class DecodeStepTests
 
         public void Begin(int slot, int[] prompt)
         {
+            using TensorScope scope = TensorScope.Begin();
             Cache.Clear(slot);
             var tokens = new ReadOnlyMemory<int>[5];
             tokens[slot] = prompt;
