@@ -27,7 +27,9 @@ internal sealed unsafe partial class CudaBackend : Backend
     private readonly Stack<(nint Host, nint Event)> _reads = new();
     private long _waits;
 
-    public CudaBackend(CudaDeviceInfo info)
+    /// <param name="info">The device.</param>
+    /// <param name="keepsSegments">As <see cref="CudaAllocator.KeepsSegments"/>, for this object alone.</param>
+    public CudaBackend(CudaDeviceInfo info, bool keepsSegments)
     {
         Info = info;
         Device = new Device(this);
@@ -35,7 +37,7 @@ internal sealed unsafe partial class CudaBackend : Backend
         EnsureCurrent();
         Check(Driver.StreamCreate(out nint stream, StreamNonBlocking), "cuStreamCreate");
         Stream = stream;
-        Allocator = Pool = new CudaAllocator(this);
+        Allocator = Pool = new CudaAllocator(this, keepsSegments);
         _uploads = new UploadRing(this, RingBytes);
         Kernels = new KernelHost(info, new KernelCache($"nvrtc {CudaPlatform.OfThisMachine.CompilerVersion}", KernelCache.DefaultFolder()));
     }
@@ -48,7 +50,7 @@ internal sealed unsafe partial class CudaBackend : Backend
 
     public override Allocator Allocator { get; set; }
 
-    /// <summary>The driver's pool, which tells its peak; the allocator in use unless that was replaced.</summary>
+    /// <summary>The device's memory, which tells its peak; the allocator in use unless that was replaced.</summary>
     public CudaAllocator Pool { get; }
 
     public nint Stream { get; }

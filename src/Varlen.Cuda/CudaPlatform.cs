@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Varlen.Backends.Cuda.Memory;
 using Varlen.Backends.Cuda.Native;
 
 namespace Varlen.Backends.Cuda;
@@ -44,7 +45,7 @@ internal sealed unsafe class CudaPlatform
             throw new CudaUnavailableException($"there is no device cuda:{index}; this machine has {(_devices.Count == 1 ? "cuda:0 only" : $"cuda:0 to cuda:{_devices.Count - 1}")}");
         CudaDeviceInfo info = _devices[index];
         if (WhyNot(info) is { } why) throw new CudaUnavailableException(why);
-        lock (_gate) return _opened[index] ??= new CudaBackend(info).Device;
+        lock (_gate) return _opened[index] ??= new CudaBackend(info, CudaAllocator.KeepsSegments).Device;
     }
 
     /// <summary>Why a device that is there cannot be used; null when it can.</summary>

@@ -13,6 +13,9 @@ internal static class TestDevices
     // VARLEN_REQUIRE_CUDA=1 makes a missing device a failure, where the tests are run for the device's sake.
     private static readonly bool IsCudaRequired = Environment.GetEnvironmentVariable("VARLEN_REQUIRE_CUDA") == "1";
 
+    // VARLEN_TEST_SEGMENTS=1 takes memory from segments on the emulator, too, as it is on devices.
+    private static readonly bool KeepsSegments = Environment.GetEnvironmentVariable("VARLEN_TEST_SEGMENTS") == "1";
+
     private static bool s_isPrepared;
 
     /// <summary>Rows for <c>[MemberData]</c>: "cpu" and "cuda".</summary>
@@ -34,6 +37,8 @@ internal static class TestDevices
         if (name == "cpu") return Device.Cpu;
         Assert.False(IsCudaRequired && Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
         Assert.SkipWhen(Device.CudaCount == 0, $"no CUDA device: {Device.WhyNoCuda}");
+        // The emulator checks what is read and written around an allocation and behind its end, and fills it with NaN: one for each tensor.
+        if (IsEmulated && !KeepsSegments) Varlen.Backends.Cuda.Memory.CudaAllocator.KeepsSegments = false;
         if (!s_isPrepared && IsCudaRequired && !IsEmulated) Prepare();
         return Device.Cuda();
     }
