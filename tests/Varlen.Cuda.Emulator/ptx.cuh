@@ -237,6 +237,14 @@ inline void copy_async_4(u32 shared, const void* global, int bytes, HERE) {
     if (bytes > 0 && (u64)global % 4 != 0) emulator::block()->fail(place, "global address %p is not a multiple of 4", global);
     emulator::block()->copy(emulator::shared_pointer(shared, 4, place), global, bytes, 4);
 }
+inline void add_global_4(float* p, float x, float y, float z, float w, HERE) {
+    if ((u64)p % 16 != 0) emulator::block()->fail(place, "global address %p is not a multiple of 16", p);
+    // One processor thread runs all blocks.
+    p[0] += x;
+    p[1] += y;
+    p[2] += z;
+    p[3] += w;
+}
 inline void copy_async_commit() { emulator::block()->copy_commit(); }
 template <int N> inline void copy_async_wait() { emulator::block()->copy_wait(N); }
 

@@ -108,6 +108,19 @@ __device__ __forceinline__ void load_matrix_4_transposed(u32 (&r)[4], u32 addres
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
 }
 
+// --- global memory ---
+// Adds to four adjacent elements, 16-byte aligned, each in any order with other additions.
+__device__ __forceinline__ void add_global_4(float* p, float x, float y, float z, float w) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" ::"l"(p), "f"(x), "f"(y), "f"(z), "f"(w) : "memory");
+#else
+    asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(p), "f"(x) : "memory");
+    asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(p + 1), "f"(y) : "memory");
+    asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(p + 2), "f"(z) : "memory");
+    asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(p + 3), "f"(w) : "memory");
+#endif
+}
+
 // --- tensor cores ---
 // c += a b for a 16x16, b 16x8, c 16x8. Lane l holds rows l / 4 and l / 4 + 8 of a and c, columns 2 (l % 4) + {0, 1} (+ 8) of a, and of b
 // rows 2 (l % 4) + {0, 1} (+ 8), column l / 4.

@@ -21,14 +21,24 @@ internal sealed partial class CudaBackend
         foreach (GradientTarget target in targets)
             if (target.Tensor is { } tensor && !((tensor.DType == query.DType || tensor.DType == DType.Float32) && AttentionOperand.IsAligned(tensor))) return AttentionFamilies.Portable;
         AttentionFamilies families = FamiliesFor(call, query, key, value);
-        // On compute capability 9.0 the queries' gradient is summed by atomic additions.
-        return Deterministic || call.Options.Deterministic ? families & ~AttentionFamilies.Hopper : families;
+        // Both sum the queries' gradient by atomic additions.
+        if (IsDeterministic(call)) return families & ~AttentionFamilies.Hopper;
+        return !families.HasFlag(AttentionFamilies.Hopper) && WhyNotOnePass(call, query, key, value) is null ? families | AttentionFamilies.OnePass : families;
     }
 
-    private string? WhyNotShort(AttentionCall call, Tensor query, Tensor key, Tensor value)
-        => PortableAttentionOnly ? "portable kernels only"
-            : query.DType == DType.Float32 ? "single precision"
-            : query.Shape[-1] > 128 ? $"head dim {query.Shape[-1]}"
+    private bool IsDeterministic(AttentionCall call) => Deterministic || call.Options.Deterministic;
+
+    private string? WhyNotShort(AttentionCall call, Tensor query, Tensor key, Tensor value) => PortableAttentionOnly ? "portable kernels only" : WhyNotPlain(call, query, key, value) ?? (query.Shape[-1] > 128 ? $"head dim {query.Shape[-1]}" : null);
+
+    // Of calls without a gradient that must not be summed in any order.
+    private string? WhyNotOnePass(AttentionCall call, Tensor query, Tensor key, Tensor value)
+        => WhyNotPlain(call, query, key, value)
+            ?? (query.Shape[-1] is not (64 or 128) ? $"head dim {query.Shape[-1]}"
+            : OnePassLists.SharedBytes(query.Shape[-1]) > SharedMemoryPerBlock ? $"{SharedMemoryPerBlock} bytes of shared memory"
+            : null);
+
+    private static string? WhyNotPlain(AttentionCall call, Tensor query, Tensor key, Tensor value)
+        => query.DType == DType.Float32 ? "single precision"
             : call.IsDense ? "dense operands"
             : call.Table is not null ? "keys on pages"
             : AttentionProblem.HasFeatures(call) ? "score features"
@@ -57,6 +67,10 @@ internal sealed partial class CudaBackend
             if (WhyNotHopper(query) is { } reason) families.Add($"no kernels of compute capability 9.0 for {reason}");
             else if (lists.Hopper is { } hopper) families.Add($"longer ones on the kernels of compute capability 9.0 with {string.Join(" and ", hopper.Forward.Select(list => $"{list.Groups} warpgroups a tile ({list.Count} tiles)"))}");
         }
+        if (lists.Hopper is null)
+            families.Add((IsDeterministic(call) ? "deterministic mode" : WhyNotOnePass(call, query, key, value)) is { } two
+                ? $"backward in two kernels for {two}"
+                : $"backward of other sequences above {AttentionChoice.LongestSmall} tokens in one pass with atomic additions, {OnePassLists.KeyRows} keys x {OnePassLists.QueryRows} queries");
         string products = query.DType == DType.Float32 ? "single-precision FMA" : $"{query.DType} tensor cores";
         string[] scalar = [.. from operand in new[] { (Name: "query", Tensor: query), (Name: "key", Tensor: key), (Name: "value", Tensor: value) } where !AttentionOperand.IsAligned(operand.Tensor) select operand.Name];
         string loads = scalar.Length == 0 ? "16-byte copies" : $"element by element for {string.Join(", ", scalar)}: a row is no multiple of 16 bytes or starts off one";

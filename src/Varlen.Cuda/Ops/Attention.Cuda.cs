@@ -42,6 +42,17 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
         CheckAttention(call, query, key);
         var shape = new AttentionShape(query.DType, query.Shape[-1]);
         (AttentionLists lists, bool isOwn) = AttentionLists.Of(this, call, shape, query, key, FamiliesFor(call, query, key, value, outputGradient, queryGradient, keyGradient, valueGradient));
+        if (lists.Queries.Blocks(query.Shape[1], shape.Warps) + lists.Keys.Blocks(key.Shape[1], shape.Warps) > 0)
+            PortableBackward(lists, call, shape, query, key, value, mask, output, lse, outputGradient, lseGradient, queryGradient, keyGradient, valueGradient);
+        if (lists.Short is { } inOneBlock) ShortBackward(inOneBlock, call, shape, query, key, value, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
+        if (lists.Hopper is { } hopper) HopperBackward(hopper, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
+        if (lists.OnePass is { } inOnePass) OnePassBackward(inOnePass, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
+        if (isOwn) lists.Dispose();
+    }
+
+    private void PortableBackward(AttentionLists lists, AttentionCall call, AttentionShape shape, Tensor query, Tensor key, Tensor value, Tensor? mask, Tensor output, Tensor lse,
+        Tensor? outputGradient, Tensor? lseGradient, GradientTarget queryGradient, GradientTarget keyGradient, GradientTarget valueGradient)
+    {
         // What the first kernel finds for each query and head, and the second needs again.
         using Tensor rows = Tensor.AllocateUntracked([.. lse.Shape.Dimensions, 2], DType.Float32, Device);
         var arguments = new AttentionBackwardArguments
@@ -65,9 +76,6 @@ internal sealed unsafe partial class CudaBackend : IAttentionKernels
                 Launch(kernel, keyBlocks, shape.Threads, in arguments, shape.KeyBytes);
             }
         }
-        if (lists.Short is { } inOneBlock) ShortBackward(inOneBlock, call, shape, query, key, value, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
-        if (lists.Hopper is { } hopper) HopperBackward(hopper, call, query, key, value, output, lse, outputGradient!, lseGradient, queryGradient, keyGradient, valueGradient);
-        if (isOwn) lists.Dispose();
     }
 
     private void CheckAttention(AttentionCall call, Tensor query, Tensor key)

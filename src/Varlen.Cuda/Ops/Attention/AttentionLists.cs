@@ -53,6 +53,9 @@ internal sealed class AttentionLists : ILayoutMirror
         if ((most?.SequencesFrom(1) ?? inOneBlock.Length) > 0) Short = new ShortList(backend, inOneBlock, most);
         most = limits?.Within(AttentionChoice.Lengths(AttentionFamilies.Hopper, allowed));
         if ((most?.SequencesFrom(1) ?? longer.Length) > 0) Hopper = new HopperLists(backend, call, shape.Bucket, longer, most);
+        AttentionSpan[] inOnePass = Of(sequences, AttentionFamilies.OnePass);
+        most = limits?.Within(AttentionChoice.Lengths(AttentionFamilies.OnePass, allowed));
+        if ((most?.SequencesFrom(1) ?? inOnePass.Length) > 0) OnePass = new OnePassLists(backend, call, inOnePass, most);
     }
 
     /// <summary>Sequences that one block holds whole, and the other lists leave out; null when there are none.</summary>
@@ -60,6 +63,9 @@ internal sealed class AttentionLists : ILayoutMirror
 
     /// <summary>Sequences that the kernels of compute capability 9.0 take, and the other lists leave out; null when there are none.</summary>
     public HopperLists? Hopper { get; }
+
+    /// <summary>Sequences whose gradients one pass computes, and the other lists leave out; null when there are none.</summary>
+    public OnePassLists? OnePass { get; }
 
     /// <summary>Sequences with few queries over a cache, which the other lists leave out; null when there are none.</summary>
     public DecodeParts? Decode { get; }
@@ -116,6 +122,7 @@ internal sealed class AttentionLists : ILayoutMirror
         _keys?.Fill();
         Short?.Refill(Of(sequences, AttentionFamilies.Short));
         Hopper?.Refill(Of(sequences, AttentionFamilies.Hopper));
+        OnePass?.Refill(Of(sequences, AttentionFamilies.OnePass));
     }
 
     public void Dispose()
@@ -126,6 +133,7 @@ internal sealed class AttentionLists : ILayoutMirror
         Short?.Dispose();
         _pageMemory?.Dispose();
         Hopper?.Dispose();
+        OnePass?.Dispose();
         Decode?.Dispose();
     }
 
