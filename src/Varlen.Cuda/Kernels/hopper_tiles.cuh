@@ -19,9 +19,10 @@ __device__ __forceinline__ bool is_idle(const Tile& t) { return t.keys == 0 && t
 
 // Which tile and head a block works on: sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
 // second-level cache. A sequence's blocks begin at its first tile times the number of heads.
-__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) {
-    const Tile& near = tiles[blockIdx.x / heads];
-    const int within = blockIdx.x - near.group_first * heads;
+__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int block, int& head) {
+    const Tile& near = tiles[block / heads];
+    const int within = block - near.group_first * heads;
     head = within / near.group_count;
     return near.group_first + within % near.group_count;
 }
+__device__ __forceinline__ int find_tile(const Tile* tiles, int heads, int& head) { return find_tile(tiles, heads, blockIdx.x, head); }

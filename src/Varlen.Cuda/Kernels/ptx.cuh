@@ -93,6 +93,10 @@ __device__ __forceinline__ void load_matrix_4_transposed(u32 (&r)[4], u32 addres
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
 }
 
+// --- global memory ---
+// Adds one; the number before.
+__device__ __forceinline__ u32 count_up(u32* counter) { u32 y; asm volatile("atom.global.add.u32 %0, [%1], 1;" : "=r"(y) : "l"(counter) : "memory"); return y; }
+
 // --- tensor cores ---
 // c += a b for a 16x16, b 16x8, c 16x8. Lane l holds rows l / 4 and l / 4 + 8 of a and c, columns 2 (l % 4) + {0, 1} (+ 8) of a, and of b
 // rows 2 (l % 4) + {0, 1} (+ 8), column l / 4.
