@@ -32,25 +32,29 @@ inline void bulk_commit() { emulator::block()->bulk_commit(); }
 template <int N> inline void bulk_wait_read(HERE) { emulator::block()->bulk_wait(N, true, place); }
 template <int N> inline void bulk_wait(HERE) { emulator::block()->bulk_wait(N, false, place); }
 
-// The inverse of load_matrix_4_transposed.
-inline void store_matrix_4_transposed(u32 address, u32 r0, u32 r1, u32 r2, u32 r3, HERE) {
-    emulator::MatrixLane lane = {address, place, {r0, r1, r2, r3}};
-    emulator::meet(lane, [](emulator::MatrixLane* const* lanes) {
-        emulator::require_full(lanes, lanes[0]->place);
+// The inverses of load_matrix_4 and load_matrix_4_transposed.
+namespace emulator {
+template <bool transposed> inline void store_matrices(u32 address, u32 r0, u32 r1, u32 r2, u32 r3, const Place& place) {
+    MatrixLane lane = {address, place, {r0, r1, r2, r3}};
+    meet(lane, [](MatrixLane* const* lanes) {
+        require_full(lanes, lanes[0]->place);
         for (int m = 0; m < 4; m++) {
             u16 values[8][8];
-            for (int l = 0; l < 32; l++) {
-                int i = l / 4, j = 2 * (l % 4);
-                values[j][i] = (u16)lanes[l]->r[m];
-                values[j + 1][i] = (u16)(lanes[l]->r[m] >> 16);
-            }
+            for (int l = 0; l < 32; l++)
+                for (int e = 0; e < 2; e++) {
+                    int i = l / 4, j = 2 * (l % 4) + e;
+                    (transposed ? values[j][i] : values[i][j]) = (u16)(lanes[l]->r[m] >> 16 * e);
+                }
             for (int row = 0; row < 8; row++) {
-                emulator::MatrixLane* to = lanes[8 * m + row];
-                memcpy(emulator::shared_pointer(to->address, 16, to->place), values[row], 16);
+                MatrixLane* to = lanes[8 * m + row];
+                memcpy(shared_pointer(to->address, 16, to->place), values[row], 16);
             }
         }
     }, place);
 }
+}  // namespace emulator
+inline void store_matrix_4(u32 address, u32 r0, u32 r1, u32 r2, u32 r3, HERE) { emulator::store_matrices<false>(address, r0, r1, r2, r3, place); }
+inline void store_matrix_4_transposed(u32 address, u32 r0, u32 r1, u32 r2, u32 r3, HERE) { emulator::store_matrices<true>(address, r0, r1, r2, r3, place); }
 
 // --- registers of a warpgroup: here, a thread has as many as it likes ---
 template <int N> inline void registers_lower() {}
@@ -73,6 +77,7 @@ inline u64 matrix_descriptor(u32 address, u32 panel = 16, HERE) {
     if (p < emulated_dynamic || p >= emulated_dynamic + emulator::kSharedBytes) emulator::block()->fail(place, "the emulator knows matrices in dynamic shared memory only");
     return (u64)((address & 0x3FFFF) >> 4) | (u64)(panel >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
 }
+inline u64 further(u64 descriptor, u32 bytes) { return descriptor + (bytes >> 4); }
 
 namespace emulator {
 inline bool is_half(bf16) { return false; }

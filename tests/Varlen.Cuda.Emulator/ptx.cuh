@@ -276,6 +276,9 @@ template <int count, bool transposed> inline void load_matrices(u32* r, u32 addr
 inline void load_matrix_4(u32 (&r)[4], u32 address, HERE) { emulator::load_matrices<4, false>(r, address, place); }
 inline void load_matrix_4_transposed(u32 (&r)[4], u32 address, HERE) { emulator::load_matrices<4, true>(r, address, place); }
 
+// --- global memory ---
+inline u32 count_up(u32* counter) { return (*counter)++; }
+
 // --- tensor cores ---
 namespace emulator {
 typedef float Row8 __attribute__((vector_size(32)));

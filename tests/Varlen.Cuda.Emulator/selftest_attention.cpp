@@ -100,9 +100,9 @@ static void forward(const std::string& kernels, Problem& p, int groups, Array<ui
         exit(1);
     }
     const int block = 128, stages = p.dim == 64 && groups > 1 ? 4 : 2;
-    std::vector<Tile> tiles;
+    std::vector<Tile> tiles(1);  // in front, how many there are
     for (size_t s = 0, qe = 0, ke = 0; s < p.queries.size(); s++) {
-        const int l = p.queries[s], n = p.keys[s], shift = n - l, start = (int)tiles.size();
+        const int l = p.queries[s], n = p.keys[s], shift = n - l, start = (int)tiles.size() - 1;
         qe += l;
         ke += n;
         for (int f = 0; f < l; f += 64 * groups) {
@@ -111,12 +111,14 @@ static void forward(const std::string& kernels, Problem& p, int groups, Array<ui
             tiles.push_back(t);
         }
     }
+    const int units = ((int)tiles.size() - 1) * p.heads;
+    tiles[0].key_end = (int)tiles.size() - 1;
     Array<Tile> dt(tiles);
     const int rq = rows_of(p.queries), rk = rows_of(p.keys);
     auto map = [&](Pointer x, int heads, int rows, unsigned box) { return ragged(p.half, x, p.dim, heads, (uint64_t)heads * p.dim, rows, box); };
     Forward a = {map(q.at, p.heads, rq, 64), map(k.at, p.key_heads, rk, block), map(v.at, p.key_heads, rk, block), map(o.at, p.heads, rq, 64), dt.at, lse.at, p.tokens,
-                 p.heads, p.heads / p.key_heads, p.left, p.right, rq, rk, 1 / std::sqrt((float)p.dim), 0};
-    int code = launch(module, "hopper_forward", a, (unsigned)tiles.size() * p.heads, 128 * (groups + (groups > 1)), groups * 64 * p.dim * 2 + 2 * stages * block * p.dim * 2);
+                 p.heads, p.heads / p.key_heads, p.left, p.right, rq, rk, 1 / std::sqrt((float)p.dim), (float)(1.44269504088896341 / std::sqrt((double)p.dim))};
+    int code = launch(module, "hopper_forward", a, groups > 1 ? std::min(units, 3) : units, 128 * (groups + (groups > 1)), (groups > 1 ? 2 : 1) * groups * 64 * p.dim * 2 + 2 * stages * block * p.dim * 2);
     double e = difference(o.get(), p.o, p.half), worst = 0;
     auto got = lse.get();
     for (size_t i = 0; i < got.size(); i++)

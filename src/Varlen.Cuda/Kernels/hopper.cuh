@@ -40,7 +40,11 @@ template <int N> __device__ __forceinline__ void bulk_wait_read() { asm volatile
 // Waits until at most N groups of this thread are not complete.
 template <int N> __device__ __forceinline__ void bulk_wait() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory"); }
 
-// Four 8x8 matrices of 16-bit elements, each written as its transpose; lane l gives the address of row l % 8 of the transposed matrix l / 8.
+// Four 8x8 matrices of 16-bit elements; lane l holds elements 2 (l % 4) + {0, 1} of row l / 4 of each, and gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void store_matrix_4(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+}
+// The same, each written as its transpose; lane l gives the address of row l % 8 of the transposed matrix l / 8.
 __device__ __forceinline__ void store_matrix_4_transposed(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
 }
@@ -70,6 +74,8 @@ template <int N> __device__ __forceinline__ void pin(u32 (&r)[N]) {
 __device__ __forceinline__ u64 matrix_descriptor(u32 address, u32 panel = 16) {
     return (u64)((address & 0x3FFFF) >> 4) | (u64)(panel >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
 }
+// The descriptor of what lies a number of bytes behind. In 32 bits, for a carry would be an instruction.
+__device__ __forceinline__ u64 further(u64 descriptor, u32 bytes) { return (descriptor & ~(u64)0xFFFFFFFF) | ((u32)descriptor + (bytes >> 4)); }
 
 // TA, TB: 0 when the depth runs along the panel's columns, 1 when it runs along its rows. The first argument tells the element type.
 template <int TA, int TB> __device__ __forceinline__ void wgmma(bf16, float (&c)[32], u64 a, u64 b, bool adds) {

@@ -3,20 +3,31 @@
 // suits short and middle lengths; with two or three, a warpgroup of its own feeds the others, which share keys and values (less traffic from
 // the second-level cache, which is what bounds long sequences).
 //
+// With a feeder, blocks stay on their multiprocessor and draw one tile after the other. The feeder runs ahead into the next tile, whose queries
+// have memory of their own, while the tile before is finished; results leave through their queries' memory by a thread that waits for nothing else.
+//
 // While the exponentials of one key block are computed, the tensor cores multiply the probabilities of the block before with its values.
 #include "kernel.cuh"
 #include "hopper.cuh"
 #include "hopper_tiles.cuh"
 
+// Tiles, with their number in front, so that a graph keeps its grid while the batch changes. The twin of HopperLists' layout.
+struct TileList {
+    i32 count;
+    u32 drawn;  // 0 between launches
+    i32 padding[10];
+    __device__ __forceinline__ const Tile* tiles() const { return (const Tile*)(this + 1); }
+};
+
 struct HopperForwardArguments {
     TensorMap query, key, value, output;
-    const Tile* tiles;
+    TileList* list;
     float* lse;        // [heads, query tokens]
     i64 lse_stride;
     i32 heads, group;  // query heads, and how many of them share a key head
     i32 left, right;   // window, negative for infinite
     i32 query_rows, key_rows;  // row counts of the ragged maps
-    float scale, padding;
+    float scale, scale_log2;   // of a product, as a natural logarithm and as one of base 2
 };
 
 constexpr int kGroups = GROUPS, kDim = HEAD_DIM, kPanels = kDim / 64, kRows = 64, kKeys = 128;
@@ -25,23 +36,65 @@ constexpr int kStages = kDim == 64 ? (kFeeds ? 4 : 2) : 2;
 constexpr int kThreads = 128 * (kGroups + (kFeeds ? 1 : 0)), kBlocks = kFeeds ? 1 : 3;
 constexpr int kQueryBytes = kRows * kDim * 2, kTileBytes = kKeys * kDim * 2;
 // Registers: what is left after the feeding warpgroup has given up its own.
-constexpr int kFeedRegisters = kGroups == 3 ? 32 : 24, kWorkRegisters = kGroups == 3 ? 160 : 240;
+constexpr int kFeedRegisters = kGroups == 2 ? 40 : 32, kWorkRegisters = kGroups == 2 ? 232 : 160;
+static_assert(!kFeeds || 128 * kFeedRegisters + (kThreads - 128) * kWorkRegisters <= kThreads * (65536 / kThreads / 8 * 8), "a block has no more than it started with, and would wait for the others forever");
+// Tiles of which a block knows: the one that is computed, and the next.
+constexpr int kTasks = kFeeds ? 2 : 1;
 constexpr int kScores = kKeys / 2, kOutputs = kDim / 2;
-// Named barriers: one for each warpgroup's turn on the tensor cores, and one for its epilogue.
-constexpr int kTurn = 1, kEpilogue = 4;
+// Named barriers: one for each warpgroup's turn on the tensor cores.
+constexpr int kTurn = 1;
 // The score of a key that is not seen: minus infinity as one constant, for a negation would be an instruction for each score.
 #define kNone bits_to_float(0xFF800000u)
 
-// Shared memory of a block and its barriers, as addresses.
-struct Places {
-    u32 query, key, value;
-    u32 query_full, key_full, value_full, key_empty, value_empty;
+// A tile and head that a block works on. Its queries lie in the memory of the same number, and its results after them.
+struct Task {
+    Tile tile;
+    i32 head;  // negative: there are no more
+    u32 done;  // key blocks of the tiles before: barriers and stages go on where those ended
+    i32 padding[2];
+    __device__ __forceinline__ int blocks() const { return tile.block_end - tile.block_begin; }
+    // A tile load that starts beyond its sequence faults; one that reaches beyond is filled with zeros.
+    __device__ __forceinline__ int groups() const { return min_of(kGroups, (tile.queries - tile.first + kRows - 1) / kRows); }
 };
 
-__device__ __forceinline__ void load_keys(const HopperForwardArguments& a, const Tile& t, const TensorMap& map, u32 to, u32 full, int head, int block) {
+// Shared memory of a block and its barriers, as addresses; an array of each where there are tasks or stages.
+struct Places {
+    u32 query, key, value;
+    u32 query_full, key_full, value_full, key_empty, value_empty, task_full, result_full;
+};
+
+// One thread asks.
+__device__ __forceinline__ void load_queries(const HopperForwardArguments& a, const Task& task, u32 to, u32 full) {
+    const Tile& t = task.tile;
+    const int groups = task.groups();
+    barrier_expect(full, groups * kQueryBytes);
+    for (int g = 0; g < groups; g++)
+#pragma unroll
+        for (int p = 0; p < kPanels; p++) tile_load(to + g * kQueryBytes + p * kRows * 128, a.query, full, 64 * p, a.query_rows - t.queries + t.first + kRows * g, task.head, t.query_end);
+}
+
+__device__ __forceinline__ void load_block(const HopperForwardArguments& a, const Task& task, const TensorMap& map, u32 to, u32 full, int block) {
+    const Tile& t = task.tile;
+    const int key_head = task.head / a.group;
     barrier_expect(full, kTileBytes);
 #pragma unroll
-    for (int p = 0; p < kPanels; p++) tile_load(to + p * kKeys * 128, map, full, 64 * p, a.key_rows - t.keys + block * kKeys, head, t.key_end);
+    for (int p = 0; p < kPanels; p++) tile_load(to + p * kKeys * 128, map, full, 64 * p, a.key_rows - t.keys + (t.block_end - 1 - block) * kKeys, key_head, t.key_end);
+}
+__device__ __forceinline__ void load_key(const HopperForwardArguments& a, const Places& at, const Task& task, int block) {
+    const u32 k = (task.done + block) % kStages;
+    load_block(a, task, a.key, at.key + k * kTileBytes, at.key_full + 8 * k, block);
+}
+__device__ __forceinline__ void load_value(const HopperForwardArguments& a, const Places& at, const Task& task, int block) {
+    const u32 v = (task.done + block) % kStages;
+    load_block(a, task, a.value, at.value + v * kTileBytes, at.value_full + 8 * v, block);
+}
+
+__device__ __forceinline__ void store_results(const HopperForwardArguments& a, const Task& task, u32 from) {
+    const Tile& t = task.tile;
+    for (int g = 0; g < task.groups(); g++)
+#pragma unroll
+        for (int p = 0; p < kPanels; p++) tile_store(a.output, from + g * kQueryBytes + p * kRows * 128, 64 * p, a.query_rows - t.queries + t.first + kRows * g, task.head, t.query_end);
+    bulk_commit();
 }
 
 // One row pair's running softmax.
@@ -50,16 +103,15 @@ struct Softmax {
 };
 
 // A warpgroup's share of a tile: 64 query rows.
-template <bool kMasks> __device__ __forceinline__ void normalise(float (&s)[kScores], Softmax& x, float (&scale_old)[2], float c, int column, int low0, int count0, int low1, int count1) {
+template <bool kMasks> __device__ __forceinline__ void normalise(float (&s)[kScores], Softmax& x, float (&scale_old)[2], float c, u32 from0, u32 count0, u32 from1, u32 count1) {
     if (kMasks) {
         // One comparison for both ends: below the first key, the difference wraps to a large number.
-        const u32 from0 = (u32)(column - low0), from1 = (u32)(column - low1);
 #pragma unroll
         for (int j = 0; j < kScores / 4; j++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                if (from0 + (8 * j + i) >= (u32)count0) s[4 * j + i] = kNone;
-                if (from1 + (8 * j + i) >= (u32)count1) s[4 * j + 2 + i] = kNone;
+                if (from0 + (8 * j + i) >= count0) s[4 * j + i] = kNone;
+                if (from1 + (8 * j + i) >= count1) s[4 * j + 2 + i] = kNone;
             }
         }
     }
@@ -94,17 +146,16 @@ template <bool kMasks> __device__ __forceinline__ void normalise(float (&s)[kSco
 }
 
 __device__ __forceinline__ void multiply_keys(float (&s)[kScores], u32 query, u32 key) {
+    // Opaque, or each step of depth would keep a register for its queries.
+    const u64 rows = matrix_descriptor(opaque(query)), columns = matrix_descriptor(key);
 #pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-        u32 inner = 32 * (k % 4);
-        wgmma<0, 0>(ELEMENT{}, s, matrix_descriptor(query + (k / 4) * kRows * 128 + inner), matrix_descriptor(key + (k / 4) * kKeys * 128 + inner), k != 0);
-    }
+    for (int k = 0; k < kDim / 16; k++) wgmma<0, 0>(ELEMENT{}, s, further(rows, (k / 4) * kRows * 128 + 32 * (k % 4)), further(columns, (k / 4) * kKeys * 128 + 32 * (k % 4)), k != 0);
 }
 
 __device__ __forceinline__ void multiply_values(float (&o)[kOutputs], const u32 (&p)[kScores / 2], u32 value) {
+    const u64 columns = matrix_descriptor(value, kKeys * 128);
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; k++)
-        wgmma<1>(ELEMENT{}, o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], matrix_descriptor(value + 2048 * k, kKeys * 128), true);
+    for (int k = 0; k < kKeys / 16; k++) wgmma<1>(ELEMENT{}, o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], further(columns, 2048 * k), true);
 }
 
 __device__ __forceinline__ void pack_all(u32 (&p)[kScores / 2], const float (&s)[kScores]) {
@@ -112,36 +163,33 @@ __device__ __forceinline__ void pack_all(u32 (&p)[kScores / 2], const float (&s)
     for (int i = 0; i < kScores / 2; i++) p[i] = pack(ELEMENT{}, s[2 * i], s[2 * i + 1]);
 }
 
-// What a thread must know of its two rows: the keys that they see, and its first column.
+// The keys that a thread's two rows see: how many, and where its first column of block 0 lies behind the first of them.
 struct Seen {
-    int low0, count0, low1, count1, column, group;
-    u32 query;
-    int key_head, blocks;
-    float c;
+    u32 from0, count0, from1, count1;
 };
 
-// Key block i from the right, while the values of the block before are multiplied. Straight from the first product to the last wait: the
+// Key block n, while the values of the block before are multiplied. Straight from the first product to the last wait: the
 // assembler gives up overlapping products around a branch.
 template <bool kMasks> __device__ __forceinline__ void step(
-    const HopperForwardArguments& a, const Tile& t, const Places& at, const Seen& r, Softmax& x, float (&s)[kScores], float (&o)[kOutputs], u32 (&p)[kScores / 2], int i) {
-    const int k = i % kStages, v = (i - 1) % kStages;
+    const HopperForwardArguments& a, const Task& task, const Places& at, const Seen& r, u32 query, int group, Softmax& x, float (&s)[kScores], float (&o)[kOutputs], u32 (&p)[kScores / 2], u32 n) {
+    const u32 k = n % kStages, v = (n - 1) % kStages;
     float f[2];
-    jitter(i);
-    barrier_wait(at.key_full + 8 * k, (i / kStages) & 1);
-    barrier_wait(at.value_full + 8 * v, ((i - 1) / kStages) & 1);
+    jitter(n);
+    barrier_wait(at.key_full + 8 * k, (n / kStages) & 1);
+    barrier_wait(at.value_full + 8 * v, ((n - 1) / kStages) & 1);
     // Warpgroups take turns, so that the exponentials of one run while the tensor cores work for another.
-    if (kFeeds) named_sync(kTurn + r.group, 256);
+    if (kFeeds) named_sync(kTurn + group, 256);
     pin(s);
     pin(o);
     wgmma_fence();
-    multiply_keys(s, r.query, at.key + k * kTileBytes);
+    multiply_keys(s, query, at.key + k * kTileBytes);
     wgmma_commit();
     multiply_values(o, p, at.value + v * kTileBytes);
     wgmma_commit();
-    if (kFeeds) named_arrive(kTurn + (r.group + 1 == kGroups ? 0 : r.group + 1), 256);
+    if (kFeeds) named_arrive(kTurn + (group + 1 == kGroups ? 0 : group + 1), 256);
     wgmma_wait<1>();
     pin(s);
-    normalise<kMasks>(s, x, f, r.c, (t.block_end - 1 - i) * kKeys + r.column, r.low0, r.count0, r.low1, r.count1);
+    normalise<kMasks>(s, x, f, a.scale_log2, r.from0 - n * kKeys, r.count0, r.from1 - n * kKeys, r.count1);
     wgmma_wait<0>();
     pin(o);
     pin(p);
@@ -153,8 +201,9 @@ template <bool kMasks> __device__ __forceinline__ void step(
     } else {
         block_sync();
         if (threadIdx.x == 0) {
-            if (i - 1 + kStages < r.blocks) load_keys(a, t, a.value, at.value + v * kTileBytes, at.value_full + 8 * v, r.key_head, t.block_end - i - kStages);
-            if (i + kStages < r.blocks) load_keys(a, t, a.key, at.key + k * kTileBytes, at.key_full + 8 * k, r.key_head, t.block_end - 1 - i - kStages);
+            const int i = n - task.done;
+            if (i - 1 + kStages < task.blocks()) load_value(a, at, task, i - 1 + kStages);
+            if (i + kStages < task.blocks()) load_key(a, at, task, i + kStages);
         }
     }
 #pragma unroll
@@ -167,64 +216,44 @@ template <bool kMasks> __device__ __forceinline__ void step(
     pack_all(p, s);
 }
 
-KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
-    DYNAMIC_SHARED(memory);
-    __shared__ u64 barriers[1 + 4 * kStages];
-    int head;
-    const Tile t = a.tiles[find_tile(a.tiles, blockIdx.x, a.heads, head)];
-    if (is_idle(t)) return;
-    const int key_head = head / a.group;
-    const int thread = threadIdx.x, blocks = t.block_end - t.block_begin;
-    const u32 base = shared_address(memory), first_barrier = shared_address(barriers);
-    const Places at = {base, base + kGroups * kQueryBytes, base + kGroups * kQueryBytes + kStages * kTileBytes,
-                       first_barrier, first_barrier + 8, first_barrier + 8 + 8 * kStages, first_barrier + 8 + 16 * kStages, first_barrier + 8 + 24 * kStages};
-    // A tile load that starts beyond its sequence faults; one that reaches beyond is filled with zeros.
-    const int query_groups = min_of(kGroups, (t.queries - t.first + kRows - 1) / kRows);
-    auto load_key = [&](int i) { load_keys(a, t, a.key, at.key + (i % kStages) * kTileBytes, at.key_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
-    auto load_value = [&](int i) { load_keys(a, t, a.value, at.value + (i % kStages) * kTileBytes, at.value_full + 8 * (i % kStages), key_head, t.block_end - 1 - i); };
-    if (thread == 0) {
-        barrier_init(at.query_full, 1);
-        for (int i = 0; i < kStages; i++) {
-            barrier_init(at.key_full + 8 * i, 1);
-            barrier_init(at.value_full + 8 * i, 1);
-            barrier_init(at.key_empty + 8 * i, 4 * kGroups);
-            barrier_init(at.value_empty + 8 * i, 4 * kGroups);
-        }
-        fence_async();
-        if (blocks > 0) {
-            barrier_expect(at.query_full, query_groups * kQueryBytes);
-            for (int g = 0; g < query_groups; g++)
-                for (int p = 0; p < kPanels; p++)
-                    tile_load(at.query + g * kQueryBytes + p * kRows * 128, a.query, at.query_full, 64 * p, a.query_rows - t.queries + t.first + kRows * g, head, t.query_end);
-            for (int i = 0; i < kStages && i < blocks; i++) {
-                load_key(i);
-                load_value(i);
-            }
-        }
+// Scales what a thread has of its rows and writes it where the copy engine reads it, swizzled.
+__device__ __forceinline__ void finish(const HopperForwardArguments& a, const Task& task, Softmax& x, const float (&o)[kOutputs], u32 result) {
+    const Tile& t = task.tile;
+    x.sum0 += shuffle_xor(x.sum0, 1);
+    x.sum0 += shuffle_xor(x.sum0, 2);
+    x.sum1 += shuffle_xor(x.sum1, 1);
+    x.sum1 += shuffle_xor(x.sum1, 2);
+    // Not "sum > 0": a NaN must come out as NaN.
+    const bool empty0 = x.sum0 == 0, empty1 = x.sum1 == 0;
+    const float inverse0 = empty0 ? 0 : 1 / x.sum0, inverse1 = empty1 ? 0 : 1 / x.sum1;
+    // Found again: registers are short in the loop before.
+    const u32 thread = opaque(threadIdx.x), lane = thread & 31;
+    const int row = t.first + thread / 32 * 16 + lane / 4;
+    if ((lane & 3) == 0) {
+        float* lse = a.lse + task.head * a.lse_stride + (t.query_end - t.queries);
+        if (row < t.queries) lse[row] = empty0 ? kNone : fmaf(x.max0, a.scale, logf(x.sum0));
+        if (row + 8 < t.queries) lse[row + 8] = empty1 ? kNone : fmaf(x.max1, a.scale, logf(x.sum1));
     }
-    block_sync();
-
-    const int group = thread / 128;
-    if (kFeeds) {
-        if (group == kGroups) {
-            registers_lower<kFeedRegisters>();
-            if (thread == 128 * kGroups) {
-                for (int i = kStages; i < blocks; i++) {
-                    jitter(i);
-                    barrier_wait(at.key_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
-                    load_key(i);
-                    barrier_wait(at.value_empty + 8 * (i % kStages), (i / kStages - 1) & 1);
-                    load_value(i);
-                }
-            }
-            return;
-        }
-        registers_raise<kWorkRegisters>();
-        if (group == kGroups - 1) named_arrive(kTurn, 256);
+        // Sixteen columns at a time: lanes give the rows of four matrices, upper and lower rows of eight columns and of the next eight.
+    const u32 to = result + (thread / 32 % 4 * 16 + (lane & 15)) * 128;
+#pragma unroll
+    for (int j = 0; j < kOutputs / 8; j++) {
+        const float* x = o + 8 * j;
+        store_matrix_4(to + j / 4 * kRows * 128 + (((2 * j % 8 + lane / 16) ^ (lane & 7)) << 4), pack(ELEMENT{}, x[0] * inverse0, x[1] * inverse0), pack(ELEMENT{}, x[2] * inverse1, x[3] * inverse1),
+                       pack(ELEMENT{}, x[4] * inverse0, x[5] * inverse0), pack(ELEMENT{}, x[6] * inverse1, x[7] * inverse1));
     }
+    fence_async();
+}
 
-    const int lane = thread & 31, warp = thread / 32 % 4, row = t.first + kRows * group + 16 * warp + lane / 4, column = 2 * (lane & 3);
-    const u32 query = at.query + group * kQueryBytes;
+// A warpgroup's share of a tile: 64 query rows, whose results take the place of its queries.
+__device__ __forceinline__ void attend(const HopperForwardArguments& a, const Task* tasks, u32 number, const Places& at) {
+    const int group = threadIdx.x / 128;
+    const Task& task = tasks[number % kTasks];
+    const u32 query = at.query + (number % kTasks * kGroups + group) * kQueryBytes;
+    const Tile& t = task.tile;
+    const int blocks = task.blocks();
+    const u32 done = task.done;
+    const int lane = lane_id(), row = t.first + kRows * group + 16 * (threadIdx.x / 32 % 4) + lane / 4, column = 2 * (lane & 3);
     float s[kScores], o[kOutputs], f[2];
     u32 p[kScores / 2];
 #pragma unroll
@@ -233,7 +262,9 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
     // The keys that this thread's two rows see. In 64 bits, because a window may be as wide as an int.
     auto low = [&](int r) { return a.left < 0 ? 0 : (int)max_of<i64>(0, (i64)r + t.shift - a.left); };
     auto high = [&](int r) { return a.right < 0 ? t.keys : (int)min_of<i64>(t.keys, max_of<i64>(0, (i64)r + t.shift + a.right + 1)); };
-    const Seen keys = {low(row), max_of(0, high(row) - low(row)), low(row + 8), max_of(0, high(row + 8) - low(row + 8)), column, group, query, key_head, blocks, a.scale * kLog2E};
+    // Blocks go from the right to the left, and are counted over all tiles.
+    const u32 origin = (t.block_end - 1 + done) * kKeys + column;
+    const Seen keys = {origin - low(row), (u32)max_of(0, high(row) - low(row)), origin - low(row + 8), (u32)max_of(0, high(row + 8) - low(row + 8))};
 
     if (blocks > 0) {
         // Blocks from the right: those that reach beyond what the tile's first row sees, then those that all rows see whole, then those that begin
@@ -241,70 +272,178 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
         const int last = min_of(t.first + kRows * kGroups, t.queries) - 1;
         const int whole_end = high(t.first) / kKeys, whole_begin = (low(last) + kKeys - 1) / kKeys;
         const int masked_right = min_of(blocks, max_of(1, t.block_end - max_of(whole_end, t.block_begin)));
-        const int unmasked_end = max_of(masked_right, t.block_end - max_of(whole_begin, t.block_begin));
+        const u32 unmasked_end = done + max_of(masked_right, t.block_end - max_of(whole_begin, t.block_begin)), end = done + blocks;
 
-        barrier_wait(at.query_full, 0);
-        barrier_wait(at.key_full, 0);
+        const u32 k = done % kStages, v = (end - 1) % kStages;
+        barrier_wait(at.key_full + 8 * k, (done / kStages) & 1);
         pin(s);
         wgmma_fence();
-        multiply_keys(s, query, at.key);
+        multiply_keys(s, query, at.key + k * kTileBytes);
         wgmma_commit();
         wgmma_wait<0>();
         pin(s);
-        if (kFeeds && lane == 0) barrier_arrive(at.key_empty);
-        normalise<true>(s, x, f, keys.c, (t.block_end - 1) * kKeys + column, keys.low0, keys.count0, keys.low1, keys.count1);
+        if (kFeeds && lane == 0) barrier_arrive(at.key_empty + 8 * k);
+        normalise<true>(s, x, f, a.scale_log2, keys.from0 - done * kKeys, keys.count0, keys.from1 - done * kKeys, keys.count1);
         pack_all(p, s);
         if (!kFeeds) {
             block_sync();
-            if (thread == 0 && kStages < blocks) load_key(kStages);
+            if (threadIdx.x == 0 && kStages < blocks) load_key(a, at, task, kStages);
         }
 
-        int i = 1;
+        u32 n = done + 1;
         // The masked step stands here once for both ends: instructions are fetched too.
 #pragma unroll 1
-        for (int masked_end = masked_right; i < blocks; masked_end = blocks) {
+        for (u32 masked_end = done + masked_right; n < end; masked_end = end) {
 #pragma unroll 1
-            for (; i < masked_end; i++) step<true>(a, t, at, keys, x, s, o, p, i);
+            for (; n < masked_end; n++) step<true>(a, task, at, keys, query, group, x, s, o, p, n);
 #pragma unroll 1
-            for (; i < unmasked_end; i++) step<false>(a, t, at, keys, x, s, o, p, i);
+            for (; n < unmasked_end; n++) step<false>(a, task, at, keys, query, group, x, s, o, p, n);
         }
 
-        const int v = (blocks - 1) % kStages;
-        barrier_wait(at.value_full + 8 * v, ((blocks - 1) / kStages) & 1);
+        barrier_wait(at.value_full + 8 * v, ((end - 1) / kStages) & 1);
         pin(o);
         wgmma_fence();
         multiply_values(o, p, at.value + v * kTileBytes);
         wgmma_commit();
         wgmma_wait<0>();
         pin(o);
+        if (kFeeds && lane == 0) barrier_arrive(at.value_empty + 8 * v);
     }
 
-    x.sum0 += shuffle_xor(x.sum0, 1);
-    x.sum0 += shuffle_xor(x.sum0, 2);
-    x.sum1 += shuffle_xor(x.sum1, 1);
-    x.sum1 += shuffle_xor(x.sum1, 2);
-    // Not "sum > 0": a NaN must come out as NaN.
-    const bool empty0 = x.sum0 == 0, empty1 = x.sum1 == 0;
-    const float inverse0 = empty0 ? 0 : 1 / x.sum0, inverse1 = empty1 ? 0 : 1 / x.sum1;
-    if ((lane & 3) == 0) {
-        float* lse = a.lse + head * a.lse_stride + (t.query_end - t.queries);
-        if (row < t.queries) lse[row] = empty0 ? kNone : fmaf(x.max0, a.scale, logf(x.sum0));
-        if (row + 8 < t.queries) lse[row + 8] = empty1 ? kNone : fmaf(x.max1, a.scale, logf(x.sum1));
+    // Found again: registers are short in the loop before.
+    const u32 place = opaque(number) % kTasks;
+    finish(a, tasks[place], x, o, at.query + (place * kGroups + opaque(threadIdx.x) / 128) * kQueryBytes);
+}
+
+// --- the feeder's two threads ---
+
+// A block begins with the unit (tile and head) of its own number and draws the others, until it draws none. So a launch draws as many numbers as there
+// are units, and the last of them sets the counter back.
+__device__ __forceinline__ int draw(TileList& list, int units) {
+    const u32 drawn = count_up(&list.drawn);
+    if (drawn == units - 1) list.drawn = 0;
+    return gridDim.x + drawn;
+}
+
+// Finds tiles, and sends off results. A task gets the place of the one before last when the copy engine has read that one's results.
+__device__ __forceinline__ void find_tasks(const HopperForwardArguments& a, const Places& at, Task* tasks) {
+    const int units = a.list->count * a.heads;
+    int unit = blockIdx.x;
+    // Waits for the results of task n.
+    auto send = [&](u32 n) {
+        const u32 place = n % kTasks;
+        barrier_wait(at.result_full + 8 * place, (n / kTasks) & 1);
+        store_results(a, tasks[place], at.query + place * kGroups * kQueryBytes);
+    };
+    u32 n = 0, done = 0;
+#pragma unroll 1
+    for (;; n++) {
+        jitter(n);
+        if (n >= kTasks) send(n - kTasks);
+        if (n > 0) unit = draw(*a.list, units);
+        Task& task = tasks[n % kTasks];
+        int head = -1;
+        if (unit < units) {
+            const Tile t = a.list->tiles()[find_tile(a.list->tiles(), unit, a.heads, head)];
+            bulk_wait_read<0>();
+            task.tile = t;
+            task.done = done;
+            done += task.blocks();
+        }
+        task.head = head;
+        barrier_arrive(at.task_full + 8 * (n % kTasks));
+        if (head < 0) break;
     }
-    // The result leaves through the memory of this warpgroup's queries, swizzled as the copy engine reads it.
-    const int local = 16 * warp + lane / 4;
-#pragma unroll
-    for (int j = 0; j < kOutputs / 4; j++) {
-        u32 to = (u32)((j / 8) * kRows * 128 + local * 128 + (((j % 8) ^ (local & 7)) << 4) + 2 * column);
-        *(u32*)(memory + group * kQueryBytes + to) = pack(ELEMENT{}, o[4 * j] * inverse0, o[4 * j + 1] * inverse0);
-        *(u32*)(memory + group * kQueryBytes + to + 8 * 128) = pack(ELEMENT{}, o[4 * j + 2] * inverse1, o[4 * j + 3] * inverse1);
+    if (n > 0) send(n - 1);
+    bulk_wait<0>();
+}
+
+// Loads queries, keys and values of one task after the other.
+__device__ __forceinline__ void feed(const HopperForwardArguments& a, const Places& at, const Task* tasks) {
+#pragma unroll 1
+    for (u32 n = 0;; n++) {
+        const u32 place = n % kTasks;
+        barrier_wait(at.task_full + 8 * place, (n / kTasks) & 1);
+        const Task& task = tasks[place];
+        // Read before the warpgroups may be through with a task that has nothing to load.
+        const bool ends = task.head < 0;
+        const int blocks = ends ? 0 : task.blocks();
+        if (blocks == 0) barrier_arrive(at.query_full + 8 * place);
+        if (ends) return;
+        if (blocks > 0) load_queries(a, task, at.query + place * kGroups * kQueryBytes, at.query_full + 8 * place);
+#pragma unroll 1
+        for (int i = 0; i < blocks; i++) {
+            const u32 stage = (task.done + i) % kStages, turn = (task.done + i) / kStages;
+            jitter(task.done + i);
+            if (turn > 0) barrier_wait(at.key_empty + 8 * stage, (turn - 1) & 1);
+            load_key(a, at, task, i);
+            if (turn > 0) barrier_wait(at.value_empty + 8 * stage, (turn - 1) & 1);
+            load_value(a, at, task, i);
+        }
     }
-    fence_async();
-    named_sync(kEpilogue + group, 128);
-    if (thread % 128 == 0 && t.first + kRows * group < t.queries) {
-#pragma unroll
-        for (int q = 0; q < kPanels; q++) tile_store(a.output, query + q * kRows * 128, 64 * q, a.query_rows - t.queries + t.first + kRows * group, head, t.query_end);
-        bulk_commit();
-        bulk_wait<0>();
+}
+
+KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
+    DYNAMIC_SHARED(memory);
+    __shared__ Task tasks[kTasks];
+    __shared__ u64 barriers[3 * kTasks + 4 * kStages];
+    const int thread = threadIdx.x, group = thread / 128;
+    const u32 base = shared_address(memory), first = shared_address(barriers), stages = first + 8 * 3 * kTasks;
+    const u32 key = base + kTasks * kGroups * kQueryBytes;
+    const Places at = {base, key, key + kStages * kTileBytes, first, stages, stages + 8 * kStages, stages + 16 * kStages, stages + 24 * kStages, first + 8 * kTasks, first + 16 * kTasks};
+    if (thread == 0) {
+        for (int i = 0; i < kTasks; i++) {
+            barrier_init(at.query_full + 8 * i, 1);
+            barrier_init(at.task_full + 8 * i, 1);
+            barrier_init(at.result_full + 8 * i, 4 * kGroups);
+        }
+        for (int i = 0; i < kStages; i++) {
+            barrier_init(at.key_full + 8 * i, 1);
+            barrier_init(at.value_full + 8 * i, 1);
+            barrier_init(at.key_empty + 8 * i, 4 * kGroups);
+            barrier_init(at.value_empty + 8 * i, 4 * kGroups);
+        }
+        fence_async();
+    }
+    if constexpr (kFeeds) {
+        block_sync();
+        if (group == kGroups) {
+            registers_lower<kFeedRegisters>();
+            if (thread == 128 * kGroups) feed(a, at, tasks);
+            if (thread == 128 * kGroups + 32) find_tasks(a, at, tasks);
+            return;
+        }
+        registers_raise<kWorkRegisters>();
+        if (group == kGroups - 1) named_arrive(kTurn, 256);
+#pragma unroll 1
+        for (u32 n = 0;; n++) {
+            const u32 place = n % kTasks;
+            barrier_wait(at.query_full + 8 * place, (n / kTasks) & 1);
+            const Task& task = tasks[place];
+            if (task.head < 0) return;
+            attend(a, tasks, n, at);
+            warp_sync();
+            if (lane_id() == 0) barrier_arrive(at.result_full + opaque(n) % kTasks * 8);
+        }
+    } else {
+        int head;
+        const Tile* tiles = a.list->tiles();
+        const Task task = {tiles[find_tile(tiles, blockIdx.x, a.heads, head)], head, 0};
+        if (is_idle(task.tile)) return;
+        if (thread == 0 && task.blocks() > 0) {
+            load_queries(a, task, at.query, at.query_full);
+            for (int i = 0; i < kStages && i < task.blocks(); i++) {
+                load_key(a, at, task, i);
+                load_value(a, at, task, i);
+            }
+        }
+        block_sync();
+        if (task.blocks() > 0) barrier_wait(at.query_full, 0);
+        attend(a, &task, 0, at);
+        block_sync();
+        if (thread == 0) {
+            store_results(a, task, at.query);
+            bulk_wait<0>();
+        }
     }
 }

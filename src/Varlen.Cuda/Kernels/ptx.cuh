@@ -121,6 +121,9 @@ __device__ __forceinline__ void add_global_4(float* p, float x, float y, float z
 #endif
 }
 
+// Adds one; the number before.
+__device__ __forceinline__ u32 count_up(u32* counter) { u32 y; asm volatile("atom.global.add.u32 %0, [%1], 1;" : "=r"(y) : "l"(counter) : "memory"); return y; }
+
 // --- tensor cores ---
 // c += a b for a 16x16, b 16x8, c 16x8. Lane l holds rows l / 4 and l / 4 + 8 of a and c, columns 2 (l % 4) + {0, 1} (+ 8) of a, and of b
 // rows 2 (l % 4) + {0, 1} (+ 8), column l / 4.

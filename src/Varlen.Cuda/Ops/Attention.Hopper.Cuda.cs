@@ -23,14 +23,17 @@ internal sealed unsafe partial class CudaBackend
         {
             Query = RaggedMap.Of(this, query, queryRows, 64), Key = RaggedMap.Of(this, key, keyRows, HopperLists.Keys), Value = RaggedMap.Of(this, value, keyRows, HopperLists.Keys),
             Output = RaggedMap.Of(this, output, queryRows, 64), Lse = lse.Pointer, LseStride = lse.Strides[0], Heads = query.Shape[1], Group = query.Shape[1] / key.Shape[1],
-            Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale,
+            Left = call.Options.Window.Left, Right = call.Options.Window.Right, QueryRows = queryRows, KeyRows = keyRows, Scale = (float)call.Scale, ScaleLog2 = (float)(call.Scale * Math.Log2(Math.E)),
         };
-        foreach ((int groups, nint tiles, int count) in lists.Forward)
+        foreach ((int groups, nint list, int count) in lists.Forward)
         {
             if (count == 0) continue;
-            arguments.Tiles = tiles;
-            int stages = dim == 64 && groups > 1 ? 4 : 2, bytes = 2 * dim * ((64 * groups) + (2 * stages * HopperLists.Keys));
-            Launch((dim == 64 ? HopperForward64Kernel : HopperForward128Kernel).With(query.DType, dim, groups), (long)count * query.Shape[1], 128 * (groups + (groups > 1 ? 1 : 0)), in arguments, bytes);
+            arguments.List = list;
+            // With a feeder, blocks stay on their multiprocessor, and have memory for the queries of two tiles.
+            bool feeds = groups > 1;
+            int stages = dim == 64 && feeds ? 4 : 2, bytes = 2 * dim * (((feeds ? 2 : 1) * 64 * groups) + (2 * stages * HopperLists.Keys));
+            long units = (long)count * query.Shape[1];
+            Launch((dim == 64 ? HopperForward64Kernel : HopperForward128Kernel).With(query.DType, dim, groups), feeds ? Math.Min(units, MultiprocessorCount) : units, 128 * (groups + (feeds ? 1 : 0)), in arguments, bytes);
         }
     }
 

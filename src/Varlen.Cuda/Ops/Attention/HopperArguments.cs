@@ -7,12 +7,12 @@ namespace Varlen.Backends.Cuda.Attention;
 internal struct HopperForwardArguments
 {
     public TensorMap Query, Key, Value, Output;
-    public nint Tiles, Lse;
+    public nint List, Lse;
     public long LseStride;
     public int Heads, Group;
     public int Left, Right;
     public int QueryRows, KeyRows;
-    public float Scale;
+    public float Scale, ScaleLog2;
 }
 
 [StructLayout(LayoutKind.Sequential)]

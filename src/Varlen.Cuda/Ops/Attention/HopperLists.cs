@@ -21,8 +21,8 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
 
     public int LongestKey { get; } = limits?.Longest ?? sequences.Select(s => s.Keys).DefaultIfEmpty().Max();
 
-    /// <summary>Tile lists of the forward pass, one for each number of warpgroups in use.</summary>
-    public IEnumerable<(int Groups, nint Tiles, int Count)> Forward => (_forward ??= MakeForward()).Select(list => (list.Groups, list.Tiles.Pointer, list.Tiles.Values.Length));
+    /// <summary>Tile lists of the forward pass, one for each number of warpgroups in use, and how many tiles they have room for.</summary>
+    public IEnumerable<(int Groups, nint List, int Count)> Forward => (_forward ??= MakeForward()).Select(list => (list.Groups, list.Tiles.Pointer, list.Tiles.Values.Length - 1));
 
     /// <summary>Key tiles, sequences and blocks of padded rows of the backward pass.</summary>
     public (nint Tiles, int Count, nint Sequences, nint BlockSequence, int Blocks) Backward
@@ -40,7 +40,7 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
     public void Refill(AttentionSpan[] sequences)
     {
         _sequences = sequences;
-        foreach ((int groups, DeviceList<HopperTile> tiles) in _forward ?? []) HopperTiles.Send(ForwardTiles(groups), tiles);
+        foreach ((int groups, DeviceList<HopperTile> tiles) in _forward ?? []) SendForward(ForwardTiles(groups), tiles);
         if (_backward is { } backward) FillBackward(backward.Tiles, backward.Sequences, backward.Blocks, BackwardTiles());
     }
 
@@ -62,11 +62,20 @@ internal sealed class HopperLists(CudaBackend backend, AttentionCall call, int h
             .. numbers.Distinct().OrderDescending().Select(groups =>
             {
                 HopperTile[] tiles = ForwardTiles(groups);
-                var list = new DeviceList<HopperTile>(backend, limits?.Tiles(64 * groups, groups == 3 ? AttentionChoice.FewestTall : 1) ?? tiles.Length);
-                HopperTiles.Send(tiles, list);
+                var list = new DeviceList<HopperTile>(backend, 1 + (limits?.Tiles(64 * groups, groups == 3 ? AttentionChoice.FewestTall : 1) ?? tiles.Length));
+                SendForward(tiles, list);
                 return (groups, list);
             }),
         ];
+    }
+
+    // In front of the tiles lies how many there are, and the counter from which blocks draw: the twin of TileList in hopper_forward.cu.
+    private static void SendForward(HopperTile[] tiles, DeviceList<HopperTile> list)
+    {
+        list.Values.AsSpan().Clear();
+        list.Values[0].KeyEnd = tiles.Length;
+        tiles.CopyTo(list.Values, 1);
+        list.Send();
     }
 
     private HopperTile[] ForwardTiles(int groups)
