@@ -21,11 +21,8 @@ internal sealed class HeapBlock
     /// <summary>The segment's block behind this one.</summary>
     public HeapBlock? After { get; set; }
 
-    /// <summary>Blocks that come before it in the tree.</summary>
-    public HeapBlock? Lower { get; set; }
-
-    /// <summary>Blocks that come after it in the tree.</summary>
-    public HeapBlock? Upper { get; set; }
+    /// <summary>Blocks that come before it in the tree, and after it.</summary>
+    public HeapBlock? Lower, Upper;
 
     // Scattered, so that the tree is about as deep as the logarithm of its size.
     public uint Priority => (uint)(((ulong)Address >> 9) * 0x9E3779B97F4A7C15 >> 32);
@@ -57,13 +54,54 @@ internal sealed class FreeBlocks
 
     public void Add(HeapBlock block)
     {
+        uint priority = block.Priority;
+        ref HeapBlock? link = ref _root;
+        while (link is not null && link.Priority >= priority) link = ref Side(link, block);
+        // What was there is split in two around the block; only links that change are written.
+        HeapBlock? rest = link;
+        link = block;
+        ref HeapBlock? lower = ref block.Lower, upper = ref block.Upper;
+        while (rest is not null)
+        {
+            if (rest.IsBefore(block))
+            {
+                lower = rest;
+                lower = ref rest.Upper;
+                rest = lower;
+            }
+            else
+            {
+                upper = rest;
+                upper = ref rest.Lower;
+                rest = upper;
+            }
+        }
+        (lower, upper) = (null, null);
         block.IsFree = true;
-        _root = Add(_root, block);
     }
 
     public void Remove(HeapBlock block)
     {
-        _root = Remove(_root, block);
+        ref HeapBlock? link = ref _root;
+        while (link != block) link = ref Side(link!, block);
+        // What hangs below takes the block's place.
+        HeapBlock? lower = block.Lower, upper = block.Upper;
+        while (lower is not null && upper is not null)
+        {
+            if (lower.Priority >= upper.Priority)
+            {
+                link = lower;
+                link = ref lower.Upper;
+                lower = link;
+            }
+            else
+            {
+                link = upper;
+                link = ref upper.Lower;
+                upper = link;
+            }
+        }
+        link = lower ?? upper;
         (block.IsFree, block.Lower, block.Upper) = (false, null, null);
     }
 
@@ -78,48 +116,5 @@ internal sealed class FreeBlocks
         ListWhole(root.Upper, list);
     }
 
-    private static HeapBlock Add(HeapBlock? root, HeapBlock block)
-    {
-        if (root is null) return block;
-        if (block.Priority > root.Priority)
-        {
-            (block.Lower, block.Upper) = Split(root, block);
-            return block;
-        }
-        if (block.IsBefore(root)) root.Lower = Add(root.Lower, block);
-        else root.Upper = Add(root.Upper, block);
-        return root;
-    }
-
-    private static HeapBlock? Remove(HeapBlock? root, HeapBlock block)
-    {
-        if (root is null || root == block) return Join(block.Lower, block.Upper);
-        if (block.IsBefore(root)) root.Lower = Remove(root.Lower, block);
-        else root.Upper = Remove(root.Upper, block);
-        return root;
-    }
-
-    private static (HeapBlock? Lower, HeapBlock? Upper) Split(HeapBlock? root, HeapBlock block)
-    {
-        if (root is null) return default;
-        if (root.IsBefore(block))
-        {
-            (root.Upper, HeapBlock? upper) = Split(root.Upper, block);
-            return (root, upper);
-        }
-        (HeapBlock? lower, root.Lower) = Split(root.Lower, block);
-        return (lower, root);
-    }
-
-    private static HeapBlock? Join(HeapBlock? lower, HeapBlock? upper)
-    {
-        if (lower is null || upper is null) return lower ?? upper;
-        if (lower.Priority > upper.Priority)
-        {
-            lower.Upper = Join(lower.Upper, upper);
-            return lower;
-        }
-        upper.Lower = Join(lower, upper.Lower);
-        return upper;
-    }
+    private static ref HeapBlock? Side(HeapBlock node, HeapBlock block) => ref block.IsBefore(node) ? ref node.Lower : ref node.Upper;
 }
