@@ -426,10 +426,11 @@ KERNEL(hopper_forward, HopperForwardArguments, kThreads, kBlocks) {
             if (lane_id() == 0) barrier_arrive(at.result_full + opaque(n) % kTasks * 8);
         }
     } else {
+        // Places behind the last tile, of a list with room for any batch, hold nothing.
+        if ((int)blockIdx.x >= a.list->count * a.heads) return;
         int head;
         const Tile* tiles = a.list->tiles();
         const Task task = {tiles[find_tile(tiles, blockIdx.x, a.heads, head)], head, 0};
-        if (is_idle(task.tile)) return;
         if (thread == 0 && task.blocks() > 0) {
             load_queries(a, task, at.query, at.query_full);
             for (int i = 0; i < kStages && i < task.blocks(); i++) {

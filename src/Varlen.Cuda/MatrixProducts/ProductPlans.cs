@@ -164,6 +164,8 @@ internal sealed unsafe class ProductPlans
         }
         try
         {
+            // Products that add up read the scratch memory first.
+            if (product.Accumulate) _backend.FillBytes(scratch, 0, bytes);
             Product trial = product with { C = c with { Data = scratch } };
             using var timer = new CudaTimer(_backend);
             Span<float> best = stackalloc float[candidates.Length];
