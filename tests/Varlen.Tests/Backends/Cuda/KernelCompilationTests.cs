@@ -62,6 +62,7 @@ public sealed partial class KernelCompilationTests
             ("norm.cu", ["ELEMENT=bf16"], -1), ("gelu.cu", ["ELEMENT=bf16"], 0), ("swiglu.cu", ["ELEMENT=bf16"], 0), ("cross_entropy.cu", ["ELEMENT=bf16"], 0), ("optimizer.cu", [], 0), ("column_sums.cu", ["ELEMENT=bf16"], 0),
             ("sample.cu", ["ELEMENT=bf16"], 0), ("few_rows.cu", ["ELEMENT=bf16"], 0), ("attention_decode.cu", ["ELEMENT=bf16", "HEAD_DIM=64"], 0),
             ("attention_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=64", "FEATURES=0"], 0), ("attention_forward.cu", ["ELEMENT=bf16", "HEAD_DIM=128", "FEATURES=0"], 0),
+            ("attention_one_pass.cu", ["ELEMENT=bf16", "HEAD_DIM=64"], 0), ("attention_one_pass.cu", ["ELEMENT=bf16", "HEAD_DIM=128"], 16),
             .. from dim in (int[])[64, 128] select ("attention_short_forward.cu", (string[])["ELEMENT=bf16", $"HEAD_DIM={dim}"], 0),
             .. from dim in (int[])[64, 128] from grouped in (int[])[0, 1] select ("attention_short_backward.cu", (string[])["ELEMENT=bf16", $"HEAD_DIM={dim}", $"GROUPED={grouped}"], dim * grouped == 128 ? 128 : 0),
             .. backend.Info.ComputeCapability.Major != 9 ? [] : ((string, string[], int)[])

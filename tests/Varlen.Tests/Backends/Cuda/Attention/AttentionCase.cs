@@ -36,6 +36,8 @@ internal sealed class AttentionCase
     public (double[] Query, double[] Key, double[] Value, double[] DOutput, double[] DLse)? Given { get; init; }
     /// <summary>Leaves out all kernels but the portable ones.</summary>
     public bool IsPortable { get; init; }
+    /// <summary>Leaves out kernels whose sums have no fixed order.</summary>
+    public bool IsDeterministic { get; init; }
     /// <summary>Changes values before the call.</summary>
     public Action<double[], double[], double[], double[]>? Poison { get; init; }
 
@@ -65,7 +67,7 @@ internal sealed class AttentionCase
         using SequenceLayout queryLayout = Layout(Lengths.Select(l => l.Queries)), keyLayout = Layout(Lengths.Select(l => l.Keys));
         var options = new AttentionOptions
         {
-            Window = Window, Alignment = Alignment, Softcap = Softcap, Scale = Scale, TailPolicy = Tail > 0 ? TailPolicy.Padding : TailPolicy.Error,
+            Window = Window, Alignment = Alignment, Softcap = Softcap, Scale = Scale, Deterministic = IsDeterministic, TailPolicy = Tail > 0 ? TailPolicy.Padding : TailPolicy.Error,
             AlibiSlopes = HasSlopes ? Tensor.From([.. Enumerable.Range(0, QueryHeads).Select(h => 0.05f * (h + 1))], [QueryHeads], device) : null,
             Dropout = Dropout > 0 ? new AttentionDropout(Dropout, state, Layer) : null,
         };
