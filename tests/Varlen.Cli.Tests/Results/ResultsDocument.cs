@@ -135,14 +135,17 @@ internal static class ResultsDocument
 
     private static string AttentionGpu()
     {
-        var text = new StringBuilder("| sequences | heads x dim | mask | Varlen, H100: forward, backward | `varlen_attn`, H200 | cuDNN dense, H200 |\n|---|---|---|---:|---:|---:|\n");
-        IReadOnlyList<JsonElement> peers = RecordedFile.Lines("pytorch-h200-attention.jsonl");
+        var text = new StringBuilder("| sequences | heads x dim | mask | Varlen, H100: forward, backward | `varlen_attn`, H100 | cuDNN dense, H100 |\n|---|---|---|---:|---:|---:|\n");
+        IReadOnlyList<JsonElement> peers = RecordedFile.Lines("pytorch-h100-attention.jsonl");
         foreach (JsonElement row in RecordedFile.Lines("cuda-attention.jsonl").Where(row => row.TryGetProperty("fwd_ms", out _)))
         {
             bool causal = row.GetProperty("causal").GetBoolean();
-            string Peer(string name) => peers.Where(peer => peer.TryGetProperty("peer", out JsonElement who) && who.GetString() == name && peer.GetProperty("workload").GetString() == row.GetProperty("workload").GetString()
+            int[] window = [.. row.GetProperty("window").EnumerateArray().Select(side => side.GetInt32())];
+            string mask = causal ? "causal" : window[0] < 0 && window[1] < 0 ? "full" : $"window {window[0]}, {window[1]}";
+            // PyTorch was timed without windows.
+            string Peer(string name) => mask.StartsWith("window", StringComparison.Ordinal) ? "" : peers.Where(peer => peer.TryGetProperty("peer", out JsonElement who) && who.GetString() == name && peer.GetProperty("workload").GetString() == row.GetProperty("workload").GetString()
                 && peer.GetProperty("d").GetInt32() == row.GetProperty("d").GetInt32() && peer.GetProperty("causal").GetBoolean() == causal).Select(Pair).FirstOrDefault("");
-            text.Append(CultureInfo.InvariantCulture, $"| {row.GetProperty("workload").GetString()} | {row.GetProperty("hq")} x {row.GetProperty("d")} | {(causal ? "causal" : "full")} | {Pair(row)} | {Peer("varlen_attn")} | {Peer("dense_CUDNN_ATTENTION")} |\n");
+            text.Append(CultureInfo.InvariantCulture, $"| {row.GetProperty("workload").GetString()} | {row.GetProperty("hq")} x {row.GetProperty("d")} | {mask} | {Pair(row)} | {Peer("varlen_attn")} | {Peer("dense_CUDNN_ATTENTION")} |\n");
         }
         return text.ToString();
 
