@@ -17,7 +17,12 @@ internal static class AttentionRun
         Device device = input.Query.Device;
         device.Synchronize();
         long start = Stopwatch.GetTimestamp();
-        (Tensor output, Tensor lse) = F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, input.KeyLayout, options);
+        (Tensor output, Tensor lse) = input switch
+        {
+            { Pages: { } pages } => F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, pages, options),
+            { KeyLengths: { } lengths } => F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, input.KeyLayout, lengths, options),
+            _ => F.VarlenAttentionWithLse(input.Query, input.Key, input.Value, input.QueryLayout, input.KeyLayout, options),
+        };
         if (input.WantsGradients) Backward(output, input.OutputGradient, lse, input.LseGradient);
         device.Synchronize();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

@@ -24,13 +24,7 @@ internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo, D
         SafetensorsEntry entry = Entry(name);
         if (!entry.IsSupported || !entry.DType.IsFloatingPoint())
             throw Bad(name, $"{name} holds {entry.DTypeName}", "it must be floating-point", "store it as F64, F32, BF16 or F16");
-        bool fits = entry.Shape.Length == sizes.Length;
-        for (int i = 0; fits && i < sizes.Length; i++) fits = entry.Shape[i] <= int.MaxValue && (sizes[i] < 0 || entry.Shape[i] == sizes[i]);
-        if (!fits)
-        {
-            string expected = form + (sizes.Contains(-1) ? "" : $", [{string.Join(", ", sizes.ToArray())}]");
-            throw Bad(name, $"{name} has shape [{string.Join(", ", entry.Shape.ToArray())}]", $"it must be {expected}", "reshape or mend the tensor");
-        }
+        RequireShape(entry, form, sizes);
         return Array.ConvertAll(entry.Shape.ToArray(), size => (int)size);
     }
 
@@ -64,7 +58,7 @@ internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo, D
         }
         catch (ArgumentException e)
         {
-            string why = e.Message.Replace($" (Parameter '{e.ParamName}')", "", StringComparison.Ordinal).Replace("offsets[", name + "[", StringComparison.Ordinal);
+            string why = Reason(e).Replace("offsets[", name + "[", StringComparison.Ordinal);
             throw Bad(name, $"{name} is no list of offsets", why, "start at 0, never decrease, and end at the number of tokens", e);
         }
         int last = layout.TotalTokens;
@@ -77,12 +71,39 @@ internal sealed class AttentionTensors(SafetensorsFile file, DType? convertTo, D
         return layout;
     }
 
+    /// <summary>Reads whole numbers; one that 32 bits do not hold becomes -1, which is no number of keys and no page.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="form">The shape in words or letters, for the message.</param>
+    /// <param name="sizes">The sizes; -1 for any.</param>
+    public int[] Integers(string name, string form, params ReadOnlySpan<int> sizes)
+    {
+        SafetensorsEntry entry = Entry(name);
+        if (!entry.IsSupported || entry.DType is not (DType.Int32 or DType.Int64))
+            throw Bad(name, $"{name} holds {entry.DTypeName}", "it must hold whole numbers", "store them as I32 or I64");
+        RequireShape(entry, form, sizes);
+        return entry.DType == DType.Int32 ? Values<int>(entry) : Array.ConvertAll(Values<long>(entry), value => value is < 0 or > int.MaxValue ? -1 : (int)value);
+    }
+
+    /// <summary>What an argument's exception says, without the argument's name.</summary>
+    public static string Reason(ArgumentException e) => e.Message.Replace($" (Parameter '{e.ParamName}')", "", StringComparison.Ordinal);
+
     /// <summary>Reads a tensor whole, converted, onto the device.</summary>
     public Tensor Load(string name, DType dtype) => Safetensors.Load(file, Entry(name)).To(dtype: dtype).To(device);
 
     /// <summary>The error of a tensor that does not fit.</summary>
     public CommandException Bad(string tensor, string what, string why, string fix, Exception? cause = null)
         => new(ExitCode.BadData, what, $"tensor {tensor} in {file.Path}", why, fix, cause);
+
+    private void RequireShape(SafetensorsEntry entry, string form, ReadOnlySpan<int> sizes)
+    {
+        bool fits = entry.Shape.Length == sizes.Length;
+        for (int i = 0; fits && i < sizes.Length; i++) fits = entry.Shape[i] <= int.MaxValue && (sizes[i] < 0 || entry.Shape[i] == sizes[i]);
+        if (!fits)
+        {
+            string expected = form + (sizes.Contains(-1) ? "" : $", [{string.Join(", ", sizes.ToArray())}]");
+            throw Bad(entry.Name, $"{entry.Name} has shape [{string.Join(", ", entry.Shape.ToArray())}]", $"it must be {expected}", "reshape or mend the tensor");
+        }
+    }
 
     private SafetensorsEntry Entry(string name) => file.TryGetEntry(name, out SafetensorsEntry? entry)
         ? entry : throw Bad(name, $"there is no tensor {name}", "attention needs query, key, value and cu_seq_q", $"add it; the file has {(file.Count == 0 ? "no tensors" : string.Join(", ", file.Names.Take(12)))}");

@@ -106,8 +106,14 @@ public sealed class AttentionErrorTests
         { "gradient", "grad_out has shape [5, 2, 3]", "[5, 2, 2]" },
         { "lse gradient", "grad_lse has shape [5, 2]", "[Hq, Tq]" },
         { "slopes", "alibi_slopes has shape [1]", "[Hq]" },
-        { "cached lengths", "seqused_k is not supported", "leave the tensor out" },
-        { "paged keys", "block_table is not supported", "leave the tensor out" },
+        { "cached lengths", "seqused_k has shape [3]", "[N] for the sequences of cu_seq_q" },
+        { "too many keys", "seqused_k[1] = 4", "sequence 1 has 2 keys" },
+        { "lengths of floats", "seqused_k holds F64", "I32 or I64" },
+        { "a table alone", "key has shape", "block_table" },
+        { "pages without lengths", "there is no tensor seqused_k", "how many keys" },
+        { "a page that is not there", "lengths and pages do not fit", "page 0 of sequence 1 is 7" },
+        { "too few pages", "lengths and pages do not fit", "sequence 0 has 5 keys" },
+        { "gradients of a cache", "cached keys have no gradients", "inference" },
     };
 
     [Theory]
@@ -162,9 +168,18 @@ public sealed class AttentionErrorTests
             "gradient" => file.Set("grad_out", new double[30], DType.Float64, 5, 2, 3),
             "lse gradient" => file.Set("grad_lse", new double[10], DType.Float64, 5, 2),
             "slopes" => file.Set("alibi_slopes", new double[1], DType.Float32, 1),
-            "cached lengths" => file.SetOffsets("seqused_k", [3, 2]),
-            "paged keys" => file.Set("block_table", new double[2], DType.Int32, 2, 1),
+            "cached lengths" => file.SetOffsets("seqused_k", [3, 2, 1]),
+            "too many keys" => file.SetOffsets("seqused_k", [1, 4]),
+            "lengths of floats" => file.Set("seqused_k", new double[2], DType.Float64, 2),
+            "a table alone" => file.Remove("cu_seq_k").Set("block_table", new double[2], DType.Int32, 2, 1),
+            "pages without lengths" => Paged().Remove("seqused_k"),
+            "a page that is not there" => Paged().Set("block_table", [0, 7], DType.Int32, 2, 1),
+            "too few pages" => Paged().SetOffsets("seqused_k", [5, 1]),
+            "gradients of a cache" => Paged().Set("grad_lse", new double[10], DType.Float64, 2, 5),
             _ => throw new ArgumentOutOfRangeException(nameof(name), name, "no such case"),
         };
+
+        AttentionFile Paged() => file.Remove("cu_seq_k").Set("key", new double[12], DType.Float64, 2, 3, 1, 2).Set("value", new double[12], DType.Float64, 2, 3, 1, 2)
+            .SetOffsets("seqused_k", [3, 2]).Set("block_table", [1, 0], DType.Int32, 2, 1);
     }
 }

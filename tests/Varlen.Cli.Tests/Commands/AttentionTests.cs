@@ -46,6 +46,53 @@ public sealed class AttentionTests
     }
 
     [Theory]
+    [InlineData("--causal", -1, 0, 2, DType.Int32)]
+    [InlineData("", -1, -1, 3, DType.Int64)]
+    [InlineData("--window 2,0 --threads 2", 2, 0, 1, DType.Int32)]
+    public void Keys_on_pages_are_those_of_the_sequences(string flags, int left, int right, int pageSize, DType integers)
+    {
+        const int keyHeads = 2, features = 3, row = keyHeads * features;
+        int[] lengths = [3, 2, 1, 5];
+        using var folder = new TemporaryFolder();
+        AttentionFile file = AttentionFile.Random([3, 0, 4, 2], lengths, heads: 4, keyHeads, features);
+        // Pages from the last to the first, a page of nobody among them; what no sequence has is NaN, and entries behind a sequence's pages mean nothing.
+        int[] needed = Array.ConvertAll(lengths, length => (length + pageSize - 1) / pageSize);
+        int columns = needed.Max() + 1, pages = needed.Sum() + 1, next = pages - 1;
+        double[] table = [.. Enumerable.Repeat(-1.0, lengths.Length * columns)], key = [.. Enumerable.Repeat(double.NaN, pages * pageSize * row)], value = [.. key];
+        for (int i = 0; i < lengths.Length; i++)
+            for (int t = 0; t < lengths[i]; t++)
+            {
+                if (t % pageSize == 0) table[(i * columns) + (t / pageSize)] = next--;
+                int to = (((int)table[(i * columns) + (t / pageSize)] * pageSize) + (t % pageSize)) * row, from = (file.KeyOffsets[i] + t) * row;
+                Array.Copy(file.Key, from, key, to, row);
+                Array.Copy(file.Value, from, value, to, row);
+            }
+        file.Remove("cu_seq_k").Set("key", key, DType.Float64, pages, pageSize, keyHeads, features).Set("value", value, DType.Float64, pages, pageSize, keyHeads, features)
+            .SetOffsets("seqused_k", lengths, integers).Set("block_table", table, integers, lengths.Length, columns);
+
+        string result = Run(folder, file, flags);
+
+        (double[] output, double[] lse) = new DenseAttention(left, right).Run(file, file.Query, file.Key, file.Value);
+        AssertClose(output, result, "output", DType.Float64, 1e-9, 9, 4, 3);
+        AssertClose(lse, result, "lse", DType.Float64, 1e-9, 4, 9);
+    }
+
+    [Fact]
+    public void Lengths_alone_leave_out_the_last_keys()
+    {
+        using var folder = new TemporaryFolder();
+        AttentionFile few = AttentionFile.Random([2, 3], [2, 3], heads: 2, keyHeads: 1, features: 2);
+        // The same keys, with NaN behind those that count.
+        double[] key = [.. few.Key[..4], double.NaN, double.NaN, .. few.Key[4..], double.NaN, double.NaN], value = [.. few.Value[..4], double.NaN, double.NaN, .. few.Value[4..], double.NaN, double.NaN];
+        AttentionFile file = AttentionFile.Random([2, 3], [2, 3], heads: 2, keyHeads: 1, features: 2).Set("key", key, DType.Float64, 7, 1, 2).Set("value", value, DType.Float64, 7, 1, 2)
+            .SetOffsets("cu_seq_k", [0, 3, 7]).SetOffsets("seqused_k", [2, 3]);
+        string result = Run(folder, file, "--causal");
+        (double[] output, double[] lse) = new DenseAttention(-1, 0).Run(few, few.Query, few.Key, few.Value);
+        AssertClose(output, result, "output", DType.Float64, 1e-9, 5, 2, 2);
+        AssertClose(lse, result, "lse", DType.Float64, 1e-9, 2, 5);
+    }
+
+    [Theory]
     [InlineData("grad_out")]
     [InlineData("grad_lse")]
     public void Either_gradient_alone_is_enough(string name)
