@@ -38,10 +38,10 @@ internal sealed record AttentionInput(
     public static AttentionInput Read(string path, DType? dtype, TailPolicy tail, Device device)
     {
         using SafetensorsFile file = Open(path);
-        bool isCached = file.TryGetEntry("seqused_k", out _), isPaged = file.TryGetEntry("block_table", out _);
+        var tensors = new AttentionTensors(file, dtype, device);
+        bool isCached = tensors.Has("seqused_k"), isPaged = tensors.Has("block_table");
         foreach (string name in file.Names.Except(isPaged ? Names.Except(["cu_seq_k"]) : Names)) Console.Error.WriteLine($"warning: tensor {name} of {path} is not used");
 
-        var tensors = new AttentionTensors(file, dtype, device);
         var query = tensors.Floating("query", "[Tq, Hq, D]", -1, -1, -1);
         (int queryTokens, int heads, int features) = (query[0], query[1], query[2]);
         int[] key = isPaged ? tensors.Floating("key", "[pages, page, Hkv, D], as there is a block_table", -1, -1, -1, features) : tensors.Floating("key", "[Tk, Hkv, D]", -1, -1, features);

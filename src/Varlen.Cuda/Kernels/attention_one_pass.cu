@@ -10,6 +10,7 @@
 // Options: ELEMENT, HEAD_DIM (64 or 128).
 #define FEATURES 0
 #include "attention_copy.cuh"
+#include "tile_order.cuh"
 
 constexpr int kDim = HEAD_DIM, kSlabs = kDim == 64 ? 2 : 1, kWarps = kDim == 64 ? 4 : 8, kThreads = 32 * kWarps, kBlocks = kDim == 64 ? 2 : 1;
 constexpr int kKeys = 16 * kSlabs * kWarps, kQueries = 64, kChunk = kQueries / kSlabs;  // kChunk: queries whose scores are alive at once
@@ -36,20 +37,12 @@ struct OnePassArguments {
     i64 tokens;         // queries of the workspace
 };
 
-// Sequence by sequence, within it head by head: blocks that run at a time share what they read in the second-level cache.
-__device__ __forceinline__ const Tile& find_tile(const GroupedTile* tiles, int heads, int& head) {
-    const GroupedTile& near = tiles[blockIdx.x / heads];
-    const int within = blockIdx.x - near.group_first * heads;
-    head = within / near.group_count;
-    return tiles[near.group_first + within % near.group_count].tile;
-}
-
 // --- before: what a row's weights need, and a workspace of zeros ---
 
 KERNEL(attention_one_pass_before, OnePassArguments, 256, 4) {
     constexpr int kLanes = kDim / 8;
     int head;
-    const Tile tile = find_tile(a.query_tiles, a.problem.query_heads, head);
+    const Tile tile = a.query_tiles[find_tile(a.query_tiles, blockIdx.x, a.problem.query_heads, head)].tile;
     if (tile.rows == 0) return;
     const int lane = threadIdx.x % kLanes;
 #pragma unroll
@@ -156,7 +149,7 @@ KERNEL(attention_one_pass, OnePassArguments, kThreads, kBlocks) {
     const Shared shared{memory, shared_address(memory)};
     const Problem& p = a.problem;
     int head;
-    const Tile tile = find_tile(a.key_tiles, p.key_heads, head);
+    const Tile tile = a.key_tiles[find_tile(a.key_tiles, blockIdx.x, p.key_heads, head)].tile;
     if (tile.rows == 0) return;
     const int group = p.query_heads / p.key_heads, thread = threadIdx.x, lane = lane_id(), warp = thread / 32;
     const int local = 16 * kSlabs * warp, row = tile.first + local, rows = min_of(16 * kSlabs, tile.rows - local);
@@ -312,7 +305,7 @@ KERNEL(attention_one_pass, OnePassArguments, kThreads, kBlocks) {
 KERNEL(attention_one_pass_after, OnePassArguments, 256, 4) {
     constexpr int kLanes = kDim / 16;
     int head;
-    const Tile tile = find_tile(a.query_tiles, a.problem.query_heads, head);
+    const Tile tile = a.query_tiles[find_tile(a.query_tiles, blockIdx.x, a.problem.query_heads, head)].tile;
     if (tile.rows == 0) return;
     const int part = threadIdx.x % kLanes;
 #pragma unroll

@@ -1,6 +1,6 @@
 // What forward and backward on compute capability 9.0a share: the rows of one sequence that a block takes.
 #pragma once
-#include "kernel.cuh"
+#include "tile_order.cuh"
 
 // Queries in the forward pass, keys in the backward pass.
 struct alignas(16) Tile {
@@ -16,12 +16,3 @@ struct alignas(16) Tile {
 
 // Lists of a fixed size, for a graph that keeps its grid, end with tiles of no sequence.
 __device__ __forceinline__ bool is_idle(const Tile& t) { return t.keys == 0 && t.queries == 0; }
-
-// Tile and head of piece of work "number": sequence by sequence, within it head by head, so that the blocks that run at a time share what they read in the
-// second-level cache. A sequence's pieces begin at its first tile times the number of heads.
-__device__ __forceinline__ int find_tile(const Tile* tiles, int number, int heads, int& head) {
-    const Tile& near = tiles[number / heads];
-    const int within = number - near.group_first * heads;
-    head = within / near.group_count;
-    return near.group_first + within % near.group_count;
-}

@@ -87,6 +87,7 @@ public sealed class SegmentHeapTests
             }
             if (source.Taken > segments) last = step;
         }
+        // 18 % with these sizes, which differ by two thirds from step to step: a worse rule for new segments would show.
         Assert.InRange(heap.ReservedBytes, heap.PeakBytes, heap.PeakBytes * 6 / 5);
         Assert.InRange(last, 0, 30);
         Assert.Equal(40 * 3 * Mebibyte, heap.UsedBytes);

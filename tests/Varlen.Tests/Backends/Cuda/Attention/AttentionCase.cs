@@ -17,6 +17,12 @@ internal sealed class AttentionCase
     private const long Step = (3L << 32) | 17;
     private const int Layer = 5;
 
+    /// <summary>Lengths about the edges of tiles of 64 and 128, some with nothing on a side.</summary>
+    public static readonly (int Queries, int Keys)[] TileEdges = [(33, 33), (63, 65), (64, 64), (0, 70), (65, 63), (127, 129), (128, 128), (40, 0), (129, 127), (191, 193), (5, 40)];
+
+    /// <summary>Bounds of windows from a single key to all, for sequences of a few hundred tokens.</summary>
+    public static TheoryData<int, int> Windows => new() { { 0, 0 }, { 1, 0 }, { 0, 1 }, { 8, 2 }, { -1, 4 }, { 140, -1 }, { 200, 130 }, { int.MaxValue, int.MaxValue } };
+
     public required (int Queries, int Keys)[] Lengths { get; init; }
     public int QueryHeads { get; init; } = 2;
     public int KeyHeads { get; init; } = 1;
